@@ -1,21 +1,57 @@
 # Every target sets up what it needs in .venv and is fine to run again.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
+CONFIG ?= configs/demo.yaml
 export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+# Where it is set, every process would compile torch, ray and prefect anew.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-fast lint ui bench clean
+.PHONY: help setup demo test test-fast lint format ui bench clean
+
+help:
+	@echo "make demo      set up and run the whole pipeline on this machine's own corpus"
+	@echo "make test      set up and run all tests (make test-fast: those under 6 minutes)"
+	@echo "make lint      ruff, mypy, import contracts"
+	@echo "make ui        Prefect server, worker and deployments; prints the address"
+	@echo "make bench     time the layers against their peers"
+	@echo "make clean     remove .venv and .openseek (with the store!)"
 
 setup: $(STAMP)
 
-# --no-compile: byte-compiling 3 GB of packages that are mostly never imported took half the time.
+# pip compiles to byte code on one core; compileall takes them all.
 $(STAMP): requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "$(PYTHON) not found: install Python 3.11 or set PYTHON=..."; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	"$(PYTHON)" -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	-$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1
 	@touch $@
+
+demo: setup
+	$(BIN)/openseek run $(CONFIG)
+
+test: test-fast
+	$(BIN)/python -m pytest -m slow
+
+test-fast: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ui: setup
+	$(BIN)/python deployments/local_ui.py
 
 clean:
 	rm -rf $(VENV) .openseek

@@ -17,6 +17,8 @@ from openseek.errors import ConfigError, OpenSeekError, PermanentError, Transien
 
 log = logging.getLogger(__name__)
 
+START_TRIES = 4
+
 S = TypeVar("S")
 R = TypeVar("R")
 
@@ -111,17 +113,11 @@ def _start(runtime: RuntimeConfig) -> None:
     os.environ.setdefault(
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
     )  # keep CUDA_VISIBLE_DEVICES as it is
-    common = {"include_dashboard": False, "logging_level": "warning", "log_to_driver": False}
     if not address:
-        ray.init(
-            address="local",
-            num_cpus=runtime.workers or os.cpu_count(),
-            object_store_memory=max(runtime.object_store, 80_000_000),
-            **common,
-        )
+        _start_local(runtime)
         return
     try:
-        ray.init(address=address, logging_level="warning", log_to_driver=False)
+        ray.init(address=address, logging_level="error", log_to_driver=False)
     except (ConnectionError, RuntimeError, SystemExit) as error:
         raise ConfigError(
             f"no Ray cluster answers: {type(error).__name__}: {error}",
@@ -129,6 +125,36 @@ def _start(runtime: RuntimeConfig) -> None:
             mend="Start one with `ray start --head`, mend the address (RAY_AUTH_MODE=token on both "
             "sides when it uses a token), or leave it empty for a local Ray.",
         ) from error
+
+
+def _start_local(runtime: RuntimeConfig) -> None:
+    """Start a private Ray; its node gives up when an agent needs over 15 s (a busy laptop)."""
+    import psutil
+    import ray
+
+    for attempt in range(1, START_TRIES + 1):
+        before = set(psutil.Process().children(recursive=True))
+        try:
+            ray.init(
+                address="local",
+                num_cpus=runtime.workers or os.cpu_count(),
+                object_store_memory=max(runtime.object_store, 80_000_000),
+                include_dashboard=False,
+                logging_level="error",
+                log_to_driver=False,
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            for left in set(psutil.Process().children(recursive=True)) - before:
+                left.kill()  # a node that failed to start leaves its helpers running
+            log.warning("ray=not_started try=%d of=%d error=%s", attempt, START_TRIES, error)
+    raise TransientError(
+        f"Ray did not start in {START_TRIES} tries",
+        where="this machine",
+        mend="Is it very busy? Close something and run the same command again: what is finished "
+        "is kept. `openseek doctor` tests Ray alone.",
+    )
 
 
 def shutdown() -> None:

@@ -51,10 +51,15 @@ class ShardRecord:
 class FileSet(Protocol):
     """The files of one input."""
 
-    meta: Json
-    """Metrics of the artifact they belong to; empty for a plain folder."""
-    lineage: Json
-    """Step, key, version, params, inputs and provenance of the artifact; empty for a folder."""
+    @property
+    def meta(self) -> Json:
+        """Metrics of the artifact they belong to; empty for a plain folder."""
+        ...
+
+    @property
+    def lineage(self) -> Json:
+        """Step, key, version, params, inputs, provenance of the artifact; empty for a folder."""
+        ...
 
     def records(self) -> list[FileRecord]:
         """List the files, sorted by name."""

@@ -1,0 +1,84 @@
+"""Which documents the configured thresholds drop, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openseek.config.cleaning import RuleBlock
+
+Column = NDArray[np.str_]
+
+
+def wants_repetition(
+    blocks: Mapping[str, RuleBlock], categories: Column, languages: Column, sources: Column
+) -> NDArray[np.bool_]:
+    """Tell for which documents some block needs the (costly) repetition statistics."""
+    wanted = np.zeros(categories.size, np.bool_)
+    for block in blocks.values():
+        if block.enabled and any(s.startswith(("dup_", "top_")) for s in block.thresholds):
+            wanted |= _applies(block, categories, languages, sources)
+    return wanted
+
+
+def judge(
+    blocks: Mapping[str, RuleBlock],
+    stats: Mapping[str, NDArray[np.float64]],
+    categories: Column,
+    languages: Column,
+    sources: Column,
+) -> tuple[list[str], dict[str, NDArray[np.bool_]]]:
+    """Apply rule blocks to documents.
+
+    Args:
+        blocks: Blocks by name, in the order that decides which reason is reported.
+        stats: Statistic -> one value a document. Missing ones are not judged.
+        categories: Category of each document.
+        languages: Language group of each document.
+        sources: Source of each document.
+
+    Returns:
+        The first reason to drop each document ("" for none), `block.statistic`; and for every
+        reason which documents it holds for, whether or not an earlier one did.
+    """
+    reasons: list[str] = [""] * categories.size
+    hits: dict[str, NDArray[np.bool_]] = {}
+    for name, block in blocks.items():
+        if not block.enabled:
+            continue
+        applies = _applies(block, categories, languages, sources)
+        for stat, threshold in block.thresholds.items():
+            if stat not in stats:
+                continue
+            values = stats[stat]
+            fails = np.zeros(values.size, np.bool_)
+            if threshold.min is not None:
+                fails |= values < threshold.min
+            if threshold.max is not None:
+                fails |= values > threshold.max
+            fails &= applies
+            if not fails.any():
+                continue
+            reason = f"{name}.{stat}"
+            hits[reason] = fails
+            for i in np.flatnonzero(fails):
+                reasons[i] = reasons[i] or reason
+    return reasons, hits
+
+
+def _applies(
+    block: RuleBlock, categories: Column, languages: Column, sources: Column
+) -> NDArray[np.bool_]:
+    return (
+        _among(categories, block.categories)
+        & _among(languages, block.languages)
+        & _among(sources, block.sources)
+    )
+
+
+def _among(column: Column, allowed: Sequence[str]) -> NDArray[np.bool_]:
+    if not allowed:
+        return np.ones(column.size, np.bool_)
+    return np.isin(column, list(allowed))

@@ -1,0 +1,124 @@
+"""Repairs of spelling: Unicode form, control characters, line ends, mojibake.
+
+Each repair looks first, with a search that costs next to nothing, and only then rewrites.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from openseek.config.cleaning import NormaliseConfig
+
+_C0 = bytes(c for c in range(32) if c not in (9, 10, 11, 12, 13)) + b"\x7f"
+# C1 controls, zero-width space, directional marks and overrides, word joiner, BOM, noncharacters.
+# Zero-width joiners stay: emoji and Indic scripts are spelt with them.
+_INVISIBLE = re.compile(
+    "[\x80-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069"
+    "\ufeff\ufff9-\ufffb\ufffe\uffff]"
+)
+_LINE_END = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+_TRAILING = re.compile("[ \t\xa0]+(?=\n)")
+# The second byte of UTF-8, as Windows-1252 shows it.
+_TAIL = "\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
+_MOJIBAKE = re.compile(f"[\xc2-\xf4][{_TAIL}]")
+# Windows-1252 where it has a character, Latin-1 in its five holes, so that all bytes come back.
+_HOLES = {c: bytes([c]) for c in (0x81, 0x8D, 0x8F, 0x90, 0x9D)}
+
+
+def normalise(text: str, config: NormaliseConfig) -> tuple[str, tuple[str, ...]]:
+    """Repair the spelling of a text.
+
+    Args:
+        text: Any text; lone surrogates become U+FFFD.
+        config: Which repairs.
+
+    Returns:
+        The text and the names of the repairs that changed it.
+    """
+    changes = []
+    plain = text.isascii()
+    if not plain:
+        text, lost = _without_surrogates(text)
+        changes += ["surrogates"] * lost
+    for name, repair in (
+        ("mojibake", config.mojibake and not plain and repair_mojibake),
+        ("control", config.control and remove_control),
+        ("line_ends", config.line_ends and unify_lines),
+        ("nfc", config.nfc and not plain and _compose),
+    ):
+        if repair:
+            repaired = repair(text)
+            if repaired != text:
+                text = repaired
+                changes.append(name)
+    most = "\n" * (config.max_blank_lines + 1)
+    if most + "\n" in text:
+        text = re.sub(f"\n{{{len(most) + 1},}}", most, text)
+        changes.append("blank_lines")
+    return text, tuple(changes)
+
+
+def repair_mojibake(text: str) -> str:
+    """Undo a reading of UTF-8 as Windows-1252, line by line, where it is undone exactly.
+
+    A line is changed only if all of it encodes back to bytes that are valid UTF-8: a French or
+    Turkish line that merely has such characters does not.
+    """
+    if _MOJIBAKE.search(text) is None:
+        return text
+    return "\n".join(
+        line if _MOJIBAKE.search(line) is None else _undo(line) for line in text.split("\n")
+    )
+
+
+def remove_control(text: str) -> str:
+    """Remove characters that show nothing and mean nothing in running text."""
+    if text.isascii():
+        return text.encode().translate(None, _C0).decode()
+    if _INVISIBLE.search(text) is not None:
+        text = _INVISIBLE.sub("", text)
+    raw = text.encode()
+    kept = raw.translate(None, _C0)
+    return text if len(kept) == len(raw) else kept.decode()
+
+
+def unify_lines(text: str) -> str:
+    r"""Write every line end as `\n`, without spaces before it."""
+    if any(c in text for c in "\r\x0b\x0c") or (
+        not text.isascii() and any(c in text for c in "\x85\u2028\u2029")
+    ):
+        text = _LINE_END.sub("\n", text)
+    if " \n" in text or "\t\n" in text or "\xa0\n" in text:
+        text = _TRAILING.sub("", text)
+    return text
+
+
+def _compose(text: str) -> str:
+    if unicodedata.is_normalized("NFC", text):
+        return text
+    return unicodedata.normalize("NFC", text)
+
+
+def _without_surrogates(text: str) -> tuple[str, bool]:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Pairs that stand for one character are joined first, as UTF-16 would.
+        joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return joined, True
+    return text, False
+
+
+def _undo(line: str) -> str:
+    try:
+        raw = line.encode("cp1252")
+    except UnicodeEncodeError:
+        try:
+            raw = b"".join(_HOLES.get(ord(c)) or c.encode("cp1252") for c in line)
+        except UnicodeEncodeError:
+            return line
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return line

@@ -1,0 +1,170 @@
+"""The cleaning step: one shard in, one shard of the same name out, rows in the same order."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from openseek.artifacts.context import StepContext
+from openseek.artifacts.files import FileSet, Output, names
+from openseek.cleaning.words import WordMatcher, load_words
+from openseek.compute import map_shards
+from openseek.config.cleaning import CleaningConfig
+
+VERSION = 1
+"""Raise when the output of this step changes for the same configuration and input."""
+
+
+def clean(ctx: StepContext[CleaningConfig]) -> dict[str, Any]:
+    """Clean all documents.
+
+    Input `documents`: shards of documents. Output: shards of the same names, and
+    `quarantine/{name}.jsonl` for rows that could not be read.
+
+    Returns:
+        Metrics: documents and bytes in and out, by source; `dropped` and `changed` documents by
+        reason; `masked` occurrences by kind; `flagged` documents by label; `rule_hits`: documents
+        that fail each rule, whether or not an earlier rule dropped them; `languages` by tag.
+    """
+    from openseek.corpus.funnel import merge_stats
+    from openseek.corpus.quarantine import check_bad_fraction
+
+    files = ctx.inputs["documents"]
+    shards = names(files, "*.parquet")
+    done = ctx.out.shards()
+    missing = [name for name in shards if shard_id(name) not in done]
+    map_shards(
+        clean_shard,
+        missing,
+        runtime=ctx.runtime,
+        args=(files, ctx.out, ctx.config, load_words(ctx.config.words)),
+        progress=ctx.progress,
+        done_before=len(shards) - len(missing),
+    )
+    records = ctx.out.shards()
+    funnel = merge_stats(
+        (records[shard_id(name)].stats for name in shards), samples=ctx.config.samples
+    )
+    metrics = funnel.metrics("masked", "flagged", "rule_hits", "languages")
+    check_bad_fraction(
+        metrics["quarantined"],
+        metrics["documents_in"],
+        ctx.runtime.max_bad_fraction,
+        where="clean",
+        samples=metrics["samples"],
+    )
+    return metrics
+
+
+def shard_id(name: str) -> str:
+    """Name the shard of an input file."""
+    return PurePosixPath(name).with_suffix("").as_posix().replace("/", "-").replace(".", "_")
+
+
+def clean_shard(
+    name: str, files: FileSet, out: Output, config: CleaningConfig, words: WordMatcher
+) -> None:
+    """Clean one shard and commit it."""
+    from openseek.cleaning.cleaner import Cleaner
+    from openseek.corpus.funnel import Funnel
+    from openseek.corpus.quarantine import Quarantine
+    from openseek.corpus.shards import DocumentWriter, iter_batches
+
+    shard = shard_id(name)
+    cleaner = Cleaner(config, words)
+    funnel = Funnel(config.samples)
+    path = out.scratch / f"{shard}-{os.getpid()}.parquet"
+    bad = out.scratch / f"{shard}-{os.getpid()}.jsonl"
+    with Quarantine(bad) as quarantine, DocumentWriter(path) as writer:
+        for batch in iter_batches(files.local(name)):
+            for start in range(0, batch.num_rows, config.batch_rows):
+                rows = batch.slice(start, config.batch_rows).to_pylist()
+                for row in _clean_rows(rows, cleaner, funnel, quarantine):
+                    writer.add(row)
+        for reason, n in quarantine.counts.items():
+            funnel.count("quarantined", reason, n)
+    produced = {name: path}
+    if quarantine.total:
+        produced[f"quarantine/{shard}.jsonl"] = bad
+    out.commit_shard(shard, produced, rows=writer.rows, stats=funnel.stats())
+
+
+def _clean_rows(
+    rows: list[dict[str, Any]], cleaner: Any, funnel: Any, quarantine: Any
+) -> list[dict[str, Any]]:
+    good = []
+    for row in rows:
+        if row["text"] is None or row["id"] is None:
+            funnel.document(row["source"] or "", 0, None)
+            quarantine.add(
+                "no text" if row["text"] is None else "no id",
+                source=row["source"] or "",
+                origin=row["origin"] or "",
+                id=row["id"] or "",
+            )
+        else:
+            good.append(row)
+    results = cleaner.clean(
+        [r["text"] for r in good],
+        [r["lang"] for r in good],
+        [r["category"] for r in good],
+        [r["source"] for r in good],
+    )
+    kept = []
+    for row, result in zip(good, results, strict=True):
+        _count(row, result, funnel)
+        if not result.reason:
+            kept.append(_cleaned(row, result))
+    return kept
+
+
+def _cleaned(row: Mapping[str, Any], result: Any) -> dict[str, Any]:
+    cleaned = {**row, "text": result.text, "lang": result.lang}
+    if result.flags or result.lang != row["lang"]:
+        meta = json.loads(row["meta"] or "{}")
+        if result.flags:
+            meta["flags"] = result.flags
+        if result.lang != row["lang"]:
+            meta["lang_declared"] = row["lang"]
+        cleaned["meta"] = json.dumps(meta, ensure_ascii=False, sort_keys=True)
+    return cleaned
+
+
+def _count(row: Mapping[str, Any], result: Any, funnel: Any) -> None:
+    source, id_ = row["source"], row["id"]
+    size_in = len(row["text"].encode())
+    funnel.document(source, size_in, None if result.reason else len(result.text.encode()))
+    for rule in result.failed:
+        funnel.count("rule_hits", rule)
+    if result.reason:
+        funnel.count("dropped", result.reason)
+        _sample(funnel, result.reason, id_, source, result.text)
+        return
+    funnel.count("languages", result.lang)
+    for label in result.flags:
+        funnel.count("flagged", label)
+        _sample(funnel, f"flagged.{label}", id_, source, result.text)
+    for change, n in result.changes.items():
+        funnel.count("changed", change)
+        if change.startswith(("pii.", "words")):
+            funnel.count("masked", change.removeprefix("pii."), n)
+        if funnel.wants_sample(change, id_):
+            _sample(funnel, change, id_, source, _around_change(row["text"], result.text))
+
+
+def _sample(funnel: Any, reason: str, id_: str, source: str, text: str) -> None:
+    from openseek.cleaning.pii import PLACEHOLDERS, mask_pii
+
+    if funnel.wants_sample(reason, id_):
+        # A report is passed on more freely than a corpus, so nothing personal goes into it.
+        shown, _ = mask_pii(text[:1000], tuple(PLACEHOLDERS))
+        funnel.sample(reason, id=id_, source=source, text=shown)
+
+
+def _around_change(before: str, after: str) -> str:
+    pairs = enumerate(zip(before, after, strict=False))
+    same = next((i for i, (a, b) in pairs if a != b), min(len(before), len(after)))
+    return after[max(0, same - 80) : same + 400]

@@ -1,0 +1,304 @@
+"""What the cleaning step changes, drops, masks and flags.
+
+Rules are data: a *block* is a named set of thresholds on document statistics
+(`openseek.cleaning.stats.STATS`) for some categories, languages and sources. A preset gives the
+blocks (`openseek/cleaning/presets/*.yaml`); `blocks` changes or adds to them by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import Field, field_validator, model_validator
+
+from openseek.config.base import Section, runtime
+
+Severity = Literal["drop", "mask", "flag"]
+Kind = Literal["foundation", "code", "math", "cot"]
+LanguageGroup = Literal["en", "zh", "other"]
+PiiKind = Literal["email", "ip", "phone", "id_number", "bank_card", "secret"]
+
+PROSE: tuple[Kind, ...] = ("foundation", "cot")
+NATURAL: tuple[Kind, ...] = ("foundation", "math", "cot")
+_ALL_PII: tuple[PiiKind, ...] = ("email", "ip", "phone", "id_number", "bank_card", "secret")
+_PII_OF: dict[Kind, tuple[PiiKind, ...]] = {
+    "foundation": _ALL_PII,
+    "cot": _ALL_PII,
+    "code": ("email", "secret", "id_number"),
+    "math": ("email", "secret"),
+}
+_PRESETS = ("standard", "fineweb", "cci4", "none")
+
+
+class Threshold(Section):
+    """The range that a document statistic must lie in, and where the range comes from."""
+
+    min: float | None = Field(None, description="Smallest value that is kept; none: no lower end.")
+    max: float | None = Field(None, description="Largest value that is kept; none: no upper end.")
+    source: str = Field("", description="Paper, project or measurement that the range comes from.")
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> Threshold:
+        if self.min is None and self.max is None:
+            raise ValueError("a threshold needs `min`, `max` or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}: swap them")
+        return self
+
+
+class RuleBlock(Section):
+    """Thresholds that apply together to some of the documents."""
+
+    enabled: bool = Field(True, description="False switches the block off.")
+    categories: tuple[Kind, ...] = Field((), description="Categories it applies to; empty: all.")
+    languages: tuple[LanguageGroup, ...] = Field(
+        (), description="Languages it applies to (en, zh, other); empty: all."
+    )
+    sources: tuple[str, ...] = Field((), description="Sources it applies to; empty: all.")
+    thresholds: dict[str, Threshold] = Field(
+        default_factory=dict, description="Statistic of a document -> range that is kept."
+    )
+
+
+class NormaliseConfig(Section):
+    """Repairs that change the spelling of a text, never its words."""
+
+    nfc: bool = Field(True, description="Compose characters (Unicode NFC).")
+    control: bool = Field(
+        True, description="Remove control, bidi-override and zero-width-space characters."
+    )
+    line_ends: bool = Field(
+        True, description="One kind of line end; no spaces before it; form feeds become one."
+    )
+    mojibake: bool = Field(
+        True, description="Repair lines of UTF-8 that was read as Windows-1252, where it is exact."
+    )
+    max_blank_lines: int = Field(2, description="Longest run of blank lines, in lines.", ge=0)
+
+
+class SimplifyConfig(Section):
+    """Traditional to Simplified Chinese, phrase by phrase (OpenCC)."""
+
+    enabled: bool = Field(True, description="Convert (CCI4.0 does; its paper, section 3).")
+    categories: tuple[Kind, ...] = Field(
+        NATURAL, description="Categories to convert; in code, characters may be data."
+    )
+    scheme: Literal["t2s", "tw2s", "hk2s", "tw2sp"] = Field(
+        "t2s", description="OpenCC conversion; tw2sp also replaces Taiwanese idioms."
+    )
+
+
+class LanguageConfig(Section):
+    """Language identification (fastText lid.176) and the languages that are kept."""
+
+    enabled: bool = Field(True, description="Identify the language.")
+    categories: tuple[Kind, ...] = Field(
+        PROSE, description="Categories in which documents of other languages are dropped."
+    )
+    keep: tuple[LanguageGroup, ...] = Field(("en", "zh"), description="Languages to keep.")
+    foreign_score: float = Field(
+        0.65,
+        description="Drop where another language has at least this probability (FineWeb: 0.65).",
+        ge=0,
+        le=1,
+    )
+    max_chars: int = Field(
+        2000, description="Characters from the start that are looked at (measured: .944).", ge=100
+    )
+
+
+class LineConfig(Section):
+    """Removal of boilerplate lines (C4, Raffel 2020, section 2.2)."""
+
+    categories: tuple[Kind, ...] = Field(("foundation",), description="Categories to treat.")
+    phrases: tuple[str, ...] = Field(
+        (
+            "enable javascript",
+            "javascript is disabled",
+            "terms of use",
+            "privacy policy",
+            "cookie policy",
+            "uses cookies",
+            "use of cookies",
+            "use cookies",
+        ),
+        description="Short lines with one of these (any case) are removed (C4's list).",
+    )
+    max_chars: int = Field(
+        200, description="Only lines up to this length, in characters; longer ones are prose."
+    )
+
+
+class WordList(Section):
+    """A list of sensitive words: one `severity<TAB>word[<TAB>label]` per line, `#` comments."""
+
+    path: str = runtime("builtin", "File of the list; `builtin` is the small list of our own.")
+    sha256: str = Field("", description="Digest of the file; empty: taken when the config loads.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pin(cls, data: Any) -> Any:
+        """Put the content, not the path, into the step's identity."""
+        if isinstance(data, str):
+            data = {"path": data}
+        if not isinstance(data, dict):
+            return data
+        path = data.get("path", "builtin")
+        content = read_words(str(path))
+        digest = hashlib.sha256(content).hexdigest()
+        if data.get("sha256") not in (None, "", digest):
+            raise ValueError(
+                f"the word list {path!r} has digest {digest}, not the given one: "
+                "restore the file, or leave sha256 empty to take it as it is"
+            )
+        return {**data, "sha256": digest}
+
+
+def read_words(path: str) -> bytes:
+    """Read a word list; `builtin` is the one that ships with the package."""
+    if path == "builtin":
+        return (files("openseek") / "cleaning" / "words" / "default.txt").read_bytes()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot read the word list {path!r} ({error}): check the path") from error
+
+
+class WordsConfig(Section):
+    """Sensitive words."""
+
+    lists: tuple[WordList, ...] = Field(
+        default_factory=lambda: (WordList(),), description="Word lists; empty: no check."
+    )
+    categories: tuple[Kind, ...] = Field(PROSE, description="Categories that are checked.")
+    drop_hits: int = Field(
+        3, description="Occurrences of `drop` words that drop a document (own choice).", ge=1
+    )
+    mask: str = Field("***", description="What replaces a `mask` word.")
+
+
+class PiiConfig(Section):
+    """Personal data and secrets, replaced by typed placeholders such as <EMAIL>."""
+
+    enabled: bool = Field(True, description="Mask.")
+    kinds: dict[Kind, tuple[PiiKind, ...]] = Field(
+        default_factory=lambda: dict(_PII_OF),
+        description="Category -> what is masked; numbers of code and mathematics are left alone.",
+    )
+
+    def of(self, category: str) -> tuple[PiiKind, ...]:
+        """Say what is masked in documents of a category."""
+        kinds = {str(k): v for k, v in self.kinds.items()}
+        return kinds.get(category, ()) if self.enabled else ()
+
+
+class CleaningConfig(Section):
+    """Everything the cleaning step does, in the order it is done."""
+
+    preset: Literal["standard", "fineweb", "cci4", "none"] = Field(
+        "standard", description="Where the rule blocks come from."
+    )
+    normalise: NormaliseConfig = Field(NormaliseConfig(), description="Unicode and line ends.")
+    language: LanguageConfig = Field(LanguageConfig(), description="Language identification.")
+    simplify: SimplifyConfig = Field(SimplifyConfig(), description="Traditional to Simplified.")
+    lines: LineConfig = Field(LineConfig(), description="Boilerplate lines.")
+    blocks: dict[str, RuleBlock] = Field(
+        default_factory=dict,
+        description="Rule blocks by name; merged over the preset's, so that a key changes one.",
+    )
+    words: WordsConfig = Field(
+        default_factory=WordsConfig, description="Sensitive words, by severity."
+    )
+    pii: PiiConfig = Field(default_factory=PiiConfig, description="Personal data and secrets.")
+    samples: int = Field(5, description="Documents shown per reason and shard.", ge=0, le=50)
+    batch_rows: int = runtime(2000, "Documents cleaned together; bounds memory.", ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _merge_preset(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        preset = data.get("preset", "standard")
+        if preset not in _PRESETS:
+            return data  # the field's own check says what is allowed
+        given = data.get("blocks") or {}
+        if not isinstance(given, dict):
+            return data
+        return {**data, "blocks": _merged(preset_blocks(preset), given)}
+
+    @field_validator("blocks")
+    @classmethod
+    def _known_statistics(cls, blocks: dict[str, RuleBlock]) -> dict[str, RuleBlock]:
+        for name, block in blocks.items():
+            for stat in block.thresholds:
+                if stat not in STATISTICS:
+                    raise ValueError(
+                        f"block {name!r}: no statistic {stat!r}; there are {', '.join(STATISTICS)}"
+                    )
+        return blocks
+
+
+STATISTICS: tuple[str, ...] = (
+    "chars",
+    "bytes",
+    "words",
+    "lines",
+    "mean_line_chars",
+    "max_line_chars",
+    "mean_sentence_chars",
+    "sentences",
+    "mean_word_chars",
+    "max_word_chars",
+    "alpha_words",
+    "stop_words",
+    "hash_per_word",
+    "ellipsis_per_word",
+    "bullet_lines",
+    "ellipsis_lines",
+    "terminal_lines",
+    "short_lines",
+    "newlines_per_word",
+    "alnum",
+    "digits",
+    "han",
+    "replacement",
+    "braces",
+    "dup_lines",
+    "dup_line_chars",
+    "dup_paragraphs",
+    "dup_paragraph_chars",
+    "top_2gram",
+    "top_3gram",
+    "top_4gram",
+    "dup_5gram",
+    "dup_6gram",
+    "dup_7gram",
+    "dup_8gram",
+    "dup_9gram",
+    "dup_10gram",
+)
+"""Statistics that a threshold may name; their definitions are in `openseek.cleaning.stats`."""
+
+
+def preset_blocks(name: str) -> dict[str, Any]:
+    """Read a preset's rule blocks."""
+    if name == "none":
+        return {}
+    import yaml
+
+    text = (files("openseek") / "cleaning" / "presets" / f"{name}.yaml").read_text("utf-8")
+    return cast(dict[str, Any], yaml.safe_load(text))
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Section):
+            value = value.model_dump()
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged

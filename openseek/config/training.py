@@ -1,0 +1,245 @@
+"""How a stage is trained: schedule, optimizer, batch, precision, checkpoints, guard."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from openseek.config.base import Count, Section, runtime
+from openseek.config.model import ModelConfig
+
+
+class ScheduleConfig(Section):
+    """Learning rate of one stage over its own tokens; every stage starts a fresh schedule.
+
+    Source of the defaults: constant through the first stages, then a decay to a tenth of the peak
+    in the last one (WSD; facts on curricula: SmolLM3, OLMo 3, Nemotron-3).
+    """
+
+    shape: Literal["wsd", "cosine", "linear", "constant"] = Field(
+        "wsd",
+        description="Course after the warmup: wsd (constant, then decay over the last "
+        "`decay_fraction`), cosine or linear (decay over all the rest), constant.",
+    )
+    lr_peak: float = Field(
+        1e-3,
+        gt=0,
+        description="Learning rate after the warmup (per optimizer step; 1e-3 suits AdamW on "
+        "models of 5 to 50M parameters).",
+    )
+    lr_start: float = Field(
+        0.0,
+        ge=0,
+        description="Learning rate at which the warmup begins. A stage that continues another one "
+        "starts at that one's last rate.",
+    )
+    lr_end: float = Field(
+        0.0, ge=0, description="Learning rate of the last step. Not used by the shape constant."
+    )
+    warmup_tokens: Count = Field(
+        0, ge=0, description="Length of the warmup, in tokens. 0: see warmup_fraction."
+    )
+    warmup_fraction: float = Field(
+        0.0, ge=0, lt=1, description="Length of the warmup as a share of the stage."
+    )
+    decay_fraction: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of the stage in which wsd decays (0.1 to 0.2 in published runs).",
+    )
+    decay: Literal["linear", "cosine", "minus_sqrt"] = Field(
+        "linear", description="Form of the wsd decay; minus_sqrt is 1 - sqrt(t)."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ScheduleConfig:
+        if self.warmup_tokens and self.warmup_fraction:
+            raise ValueError(
+                "warmup_tokens and warmup_fraction are both set: keep one, set the other to 0"
+            )
+        if self.lr_start > self.lr_peak:
+            raise ValueError(
+                f"lr_start={self.lr_start} is above lr_peak={self.lr_peak}: a warmup rises; raise "
+                "lr_peak or lower lr_start"
+            )
+        if self.shape != "constant" and self.lr_end > self.lr_peak:
+            raise ValueError(
+                f"lr_end={self.lr_end} is above lr_peak={self.lr_peak}: lower lr_end, or use "
+                "shape: constant"
+            )
+        if self.shape == "wsd" and self.warmup_fraction + self.decay_fraction > 1:
+            raise ValueError(
+                "warmup_fraction + decay_fraction is more than 1: warmup and decay must fit into "
+                "the stage"
+            )
+        return self
+
+
+class OptimizerConfig(Section):
+    """AdamW, torch's own fused kernel: no compiler needed, as fast as DeepSpeed's CPU Adam."""
+
+    kind: Literal["adamw"] = Field("adamw", description="Optimizer.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the first moment.")
+    beta2: float = Field(
+        0.95, ge=0, lt=1, description="Decay of the second moment (0.95: DeepSeek-V3)."
+    )
+    eps: float = Field(1e-8, gt=0, description="Term added to the denominator.")
+    weight_decay: float = Field(
+        0.1, ge=0, description="Decoupled weight decay of matrices; vectors (norms) have none."
+    )
+    fused: bool = Field(
+        True, description="Use the fused kernel (2.0 against 0.28 G parameters/s on a CPU core)."
+    )
+
+
+class CheckpointConfig(Section):
+    """Mid-stage checkpoints: where a killed stage goes on. They change no output."""
+
+    every_steps: int = runtime(
+        200, "Optimizer steps between two checkpoints. 0: none within the stage.", ge=0
+    )
+    keep: int = runtime(
+        2, "Checkpoints kept; two, so that a damaged newest one costs little.", ge=1
+    )
+
+
+class GuardConfig(Section):
+    """Skip bad updates before they happen.
+
+    A loss or gradient norm that is not finite is always skipped. A finite one is skipped when it
+    lies `sigma` standard deviations above the mean of the last `window` accepted steps.
+    Source of the defaults: OLMo-core's SkipStepOptimizer (6 sigma over 128 steps).
+    """
+
+    sigma: float = Field(
+        6.0,
+        ge=0,
+        description="Standard deviations above the mean that count as a spike. 0: only non-finite "
+        "values are skipped.",
+    )
+    window: int = Field(
+        128,
+        ge=8,
+        description="Accepted steps that mean and deviation are taken over; nothing finite is "
+        "skipped before half of them are there.",
+    )
+    max_skips: int = Field(
+        10,
+        ge=0,
+        description="Skipped steps within `window` steps after which the stage stops with an error "
+        "that names the documents.",
+    )
+
+
+class ParallelConfig(Section):
+    """How the model is spread over ranks, besides ZeRO."""
+
+    expert_parallel: int = Field(
+        1,
+        ge=1,
+        description="Ranks that share one set of experts. Only 1, the plain path, is supported.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ParallelConfig:
+        if self.expert_parallel != 1:
+            raise ValueError(
+                f"expert_parallel={self.expert_parallel} is not supported: set it to 1 and use "
+                "zero_stage to save memory"
+            )
+        return self
+
+
+class TrainConfig(Section):
+    """What all stages of a run share.
+
+    The number of ranks is no part of it: a result is bit-equal on the same number of ranks and
+    equal within rounding on another, so it belongs to `runtime` and is recorded in the metrics.
+    """
+
+    batch_sequences: int = Field(
+        16, ge=1, description="Sequences in one optimizer step, over all ranks."
+    )
+    micro_batch: int = Field(
+        4,
+        ge=1,
+        description="Sequences in one forward pass of one rank. Identity, because it decides the "
+        "order of summation.",
+    )
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="Optimizer.")
+    grad_clip: float = Field(
+        1.0,
+        ge=0,
+        description="Largest global L2 norm of the gradient; larger ones are scaled down. 0: no "
+        "clipping.",
+    )
+    zero_stage: Literal[1, 2, 3] = Field(
+        1,
+        description="ZeRO stage: 1 shards optimizer state, 2 also gradients, 3 also weights. 0 is "
+        "not offered: DeepSpeed then starts Adam one step late in bf16.",
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="Type of weights and activations; optimizer state and master weights are "
+        "always fp32.",
+    )
+    seed: int | None = Field(
+        None, description="Seed of the initial weights. Empty: the run's seed."
+    )
+    checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="Mid-stage checkpoints.")
+    guard: GuardConfig = Field(GuardConfig(), description="Skipping of bad updates.")
+    parallel: ParallelConfig = Field(ParallelConfig(), description="Model parallelism.")
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        if self.batch_sequences % self.micro_batch:
+            raise ValueError(
+                f"batch_sequences={self.batch_sequences} is not a multiple of "
+                f"micro_batch={self.micro_batch}: change one of them"
+            )
+        return self
+
+    @property
+    def n_micro(self) -> int:
+        """Micro-batches in an optimizer step, over all ranks."""
+        return self.batch_sequences // self.micro_batch
+
+
+class TrainStepConfig(Section):
+    """Configuration of the step `train-{stage}`."""
+
+    stage: str = Field(description="Name of the curriculum stage.")
+    index: int = Field(0, ge=0, description="Position of the stage in the curriculum, from 0.")
+    tokens: Count = Field(
+        ge=1, description="Tokens to train on in this stage; rounded down to whole steps."
+    )
+    sequence_length: int = Field(ge=8, description="Tokens in a training sequence.")
+    schedule: ScheduleConfig = Field(ScheduleConfig(), description="Learning rate of the stage.")
+    model: ModelConfig = Field(description="Architecture.")
+    train: TrainConfig = Field(TrainConfig(), description="What all stages share.")
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens in an optimizer step."""
+        return self.train.batch_sequences * self.sequence_length
+
+    @property
+    def n_steps(self) -> int:
+        """Optimizer steps of the stage."""
+        return self.tokens // self.tokens_per_step
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainStepConfig:
+        if self.n_steps < 1:
+            raise ValueError(
+                f"tokens={self.tokens} is less than one step of {self.tokens_per_step} tokens "
+                "(batch_sequences x sequence_length): raise tokens or lower batch_sequences"
+            )
+        if self.schedule.warmup_tokens >= self.tokens:
+            raise ValueError(
+                f"schedule.warmup_tokens={self.schedule.warmup_tokens} leaves nothing of the "
+                f"stage's {self.tokens} tokens: shorten the warmup"
+            )
+        return self

@@ -1,0 +1,104 @@
+"""What went into a data step and what came out: the figures that every one of them reports.
+
+A shard fills one `Funnel` and stores `stats()` in its record; the step merges the records, so that
+a resumed step reports the same as an uninterrupted one. Samples are the documents with the
+smallest ids: ids are digests, so that is a fair draw which no number of workers changes.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Json = dict[str, Any]
+SIDES = ("documents_in", "documents_out", "bytes_in", "bytes_out")
+SAMPLE_CHARS = 300
+
+
+class Funnel:
+    """Count documents by source, and why they were dropped or changed.
+
+    Args:
+        samples: Documents kept per reason.
+    """
+
+    def __init__(self, samples: int = 5) -> None:
+        self.samples_kept = samples
+        self.by_source: dict[str, Counter[str]] = {}
+        self.counters: dict[str, Counter[str]] = {}
+        self.samples: dict[str, list[Json]] = {}
+
+    def document(self, source: str, bytes_in: int, bytes_out: int | None) -> None:
+        """Count one document; `bytes_out` is none if it was dropped."""
+        sides = self.by_source.setdefault(source, Counter())
+        sides["documents_in"] += 1
+        sides["bytes_in"] += bytes_in
+        if bytes_out is not None:
+            sides["documents_out"] += 1
+            sides["bytes_out"] += bytes_out
+
+    def count(self, table: str, reason: str, n: int = 1) -> None:
+        """Add to a table of counts, such as `dropped` or `changed`."""
+        self.counters.setdefault(table, Counter())[reason] += n
+
+    def wants_sample(self, reason: str, id: str) -> bool:
+        """Tell whether a document would be among a reason's samples."""
+        kept = self.samples.get(reason, [])
+        return self.samples_kept > 0 and (
+            len(kept) < self.samples_kept or id < max(s["id"] for s in kept)
+        )
+
+    def sample(self, reason: str, *, id: str, source: str, text: str, **more: Any) -> None:
+        """Offer a document as a sample of a reason."""
+        if self.wants_sample(reason, id):
+            row = {"id": id, "source": source, "text": text[:SAMPLE_CHARS], **more}
+            kept = [*self.samples.get(reason, []), row]
+            self.samples[reason] = heapq.nsmallest(self.samples_kept, kept, key=lambda s: s["id"])
+
+    def merge(self, stats: Mapping[str, Any]) -> None:
+        """Add the `stats()` of another funnel."""
+        for source, sides in stats["by_source"].items():
+            self.by_source.setdefault(source, Counter()).update(sides)
+        for table, counts in stats["counters"].items():
+            self.counters.setdefault(table, Counter()).update(counts)
+        for reason, rows in stats["samples"].items():
+            for row in rows:
+                self.sample(reason, **row)
+
+    def stats(self) -> Json:
+        """Return everything as JSON, for a shard's record."""
+        return {
+            "by_source": {s: _sides(c) for s, c in sorted(self.by_source.items())},
+            "counters": {t: dict(sorted(c.items())) for t, c in sorted(self.counters.items())},
+            "samples": dict(sorted(self.samples.items())),
+        }
+
+    def metrics(self, *tables: str) -> Json:
+        """Return a step's metrics, with an empty table for each of `tables` that nothing is in."""
+        stats = self.stats()
+        empty: Json = {t: {} for t in ("dropped", "changed", "quarantined", *tables)}
+        total: Counter[str] = Counter()
+        for sides in stats["by_source"].values():
+            total.update(sides)
+        counters: Json = stats["counters"]
+        return {
+            **_sides(total),
+            "by_source": stats["by_source"],
+            **empty,
+            **counters,
+            "samples": stats["samples"],
+        }
+
+
+def merge_stats(records: Iterable[Mapping[str, Any]], samples: int = 5) -> Funnel:
+    """Merge the `stats()` of many shards."""
+    funnel = Funnel(samples)
+    for stats in records:
+        funnel.merge(stats)
+    return funnel
+
+
+def _sides(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: int(counts.get(name, 0)) for name in SIDES}

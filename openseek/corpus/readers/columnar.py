@@ -1,0 +1,117 @@
+"""Parquet, by row groups, and Arrow IPC (files and streams)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from openseek.config.sources import ColumnConfig, SourceConfig
+from openseek.corpus.readers.base import Bad, Blob, Row, RowMapper, no_column
+from openseek.errors import DataError
+
+BATCH = 256
+"""Rows read at once: bounds memory by 256 documents of the largest size."""
+
+
+def read_parquet(
+    blob: Blob, source: SourceConfig, start: int = 0, end: int | None = None
+) -> Iterator[Row | Bad]:
+    """Read the row groups [start, end) of a parquet file; the origin is the row's number.
+
+    Raises:
+        DataError: It is not parquet, or the text column is not in its schema.
+    """
+    with blob.open() as stream:
+        file = _parquet(stream, blob.name)
+        columns = _columns(source.columns, file.schema_arrow, blob.name)
+        meta = file.metadata
+        groups = list(range(start, meta.num_row_groups if end is None else end))
+        first = sum(meta.row_group(i).num_rows for i in range(start))
+        if groups:
+            batches = file.iter_batches(batch_size=BATCH, row_groups=groups, columns=columns)
+            yield from _rows(batches, source, blob.name, first)
+
+
+def row_group_sizes(blob: Blob) -> list[int]:
+    """List the uncompressed bytes of each row group of a parquet file.
+
+    Raises:
+        DataError: It is not parquet.
+    """
+    with blob.open() as stream:
+        meta = _parquet(stream, blob.name).metadata
+        return [meta.row_group(i).total_byte_size for i in range(meta.num_row_groups)]
+
+
+def read_arrow(blob: Blob, source: SourceConfig) -> Iterator[Row | Bad]:
+    """Read an Arrow IPC file or stream.
+
+    Raises:
+        DataError: It is neither, or the text column is not in its schema.
+    """
+    with blob.open() as stream:
+        try:
+            magic = stream.read(6)
+            stream.seek(0)
+            if magic == b"ARROW1":
+                file = pa.ipc.open_file(stream)
+                schema, batches = (
+                    file.schema,
+                    (file.get_batch(i) for i in range(file.num_record_batches)),
+                )
+            else:
+                reader = pa.ipc.open_stream(stream)
+                schema, batches = reader.schema, iter(reader)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _unreadable("Arrow", error, blob.name) from error
+        columns = _columns(source.columns, schema, blob.name)
+        yield from _rows((b.select(columns) for b in batches), source, blob.name, 0)
+
+
+def _parquet(stream: Any, name: str) -> Any:
+    try:
+        return pq.ParquetFile(stream)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable("parquet", error, name) from error
+
+
+def _unreadable(kind: str, error: Exception, name: str) -> DataError:
+    return DataError(
+        f"not a readable {kind} file: {error}",
+        where=name,
+        mend="Fetch it again, or set the source's reader.",
+    )
+
+
+def _columns(columns: ColumnConfig, schema: Any, where: str) -> list[str]:
+    have = list(schema.names)
+    tops = {
+        c: c if c in have else c.split(".")[0]
+        for c in (*columns.text, *columns.meta, columns.id, columns.url)
+        if c
+    }
+    if not any(tops[c] in have for c in columns.text):
+        raise no_column(columns, have, where)
+    return [name for name in have if name in tops.values()]
+
+
+def _rows(
+    batches: Iterator[Any], source: SourceConfig, name: str, number: int
+) -> Iterator[Row | Bad]:
+    mapper = RowMapper(source.columns, name)
+    try:
+        for batch in batches:
+            for i in range(batch.num_rows):
+                where = f"{name}#row={number}"
+                number += 1
+                try:
+                    row = {c: batch.column(j)[i].as_py() for j, c in enumerate(batch.schema.names)}
+                except UnicodeDecodeError as error:
+                    yield Bad("not UTF-8", where, str(error))
+                    continue
+                yield mapper.map(row, where)
+    except (pa.ArrowInvalid, OSError) as error:
+        yield Bad("the rest of the file is damaged", f"{name}#after-row={number}", str(error))

@@ -1,0 +1,157 @@
+"""Bytes from anywhere: local files and URLs, compressed or not, in bounded memory.
+
+Compression is told by the suffix. A damaged stream gives what comes before the damage, then
+`DamagedStreamError`, so that a truncated download costs its end and not the whole file.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from openseek.errors import ConfigError, DataError, OpenSeekError, TransientError
+
+CHUNK = 1 << 20
+COMPRESSED = (".gz", ".dz", ".zst", ".zstd", ".bz2", ".xz")
+
+_DAMAGE = (zlib.error, lzma.LZMAError, OSError, EOFError)
+
+
+class DamagedStreamError(DataError):
+    """A compressed stream that ends early or cannot be decoded any further."""
+
+    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
+        super().__init__(what, where=where, mend=mend or "Fetch the file again.")
+
+
+def is_url(path: str) -> bool:
+    """Tell a URL (`s3://...`) from a local path."""
+    return "://" in path
+
+
+def open_bytes(url: str) -> BinaryIO:
+    """Open a local path or any fsspec URL for reading bytes.
+
+    Raises:
+        DataError: There is no such file.
+        ConfigError: Access is denied.
+        TransientError: The place does not answer.
+    """
+    try:
+        if not is_url(url):
+            return Path(url).open("rb")
+        import fsspec
+
+        return fsspec.open(url, "rb").open()
+    except Exception as error:
+        raise access_error(error, url) from error
+
+
+def access_error(error: BaseException, url: str) -> OpenSeekError:
+    """Translate what a file system raised into an error that says how to mend it."""
+    kind = f"{type(error).__name__}: {error}"
+    text = kind.lower()
+    if isinstance(error, OpenSeekError):
+        return error
+    if isinstance(error, ImportError | ValueError):
+        return ConfigError(kind, where=url, mend="Check the URL's scheme and spelling.")
+    if isinstance(error, FileNotFoundError | IsADirectoryError):
+        return DataError(f"no such file ({kind})", where=url, mend="Check the path of the source.")
+    words = (
+        "credential",
+        "forbidden",
+        "accessdenied",
+        "signature",
+        "invalidaccesskey",
+        "denied",
+        "403",
+        "401",
+    )
+    if isinstance(error, PermissionError) or any(w in text for w in words):
+        return ConfigError(
+            f"access is denied ({kind})",
+            where=url,
+            mend="Check the key, the secret and the permissions.",
+        )
+    return TransientError(
+        f"no answer ({kind})",
+        where=url,
+        mend="Check the network and the address; it is tried again.",
+    )
+
+
+def codec_of(name: str) -> str:
+    """Return the compression suffix of a name, or an empty string."""
+    return next((s for s in COMPRESSED if name.lower().endswith(s)), "")
+
+
+def plain_name(name: str) -> str:
+    """Return a name without its compression suffix."""
+    return name[: -len(codec)] if (codec := codec_of(name)) else name
+
+
+def _decoder(codec: str) -> Any:
+    if codec in (".zst", ".zstd"):
+        import zstandard
+
+        return zstandard.ZstdDecompressor().decompressobj()
+    makers: dict[str, Callable[[], Any]] = {
+        ".gz": lambda: zlib.decompressobj(wbits=31),
+        ".dz": lambda: zlib.decompressobj(wbits=31),
+        ".bz2": bz2.BZ2Decompressor,
+        ".xz": lzma.LZMADecompressor,
+    }
+    return makers[codec]()
+
+
+def chunks(stream: BinaryIO, name: str) -> Iterator[bytes]:
+    """Yield a stream's content in pieces, decompressed according to the suffix of its name.
+
+    Files made of several compressed members or frames are read to their end.
+
+    Raises:
+        DamagedStreamError: After the last piece that could be read.
+    """
+    codec = codec_of(name)
+    if not codec:
+        while piece := stream.read(CHUNK):
+            yield piece
+        return
+    decoder, pending, started = _decoder(codec), False, False
+    while raw := stream.read(CHUNK // 8):
+        while raw:
+            if decoder.eof:
+                if not raw.strip(b"\x00"):  # padding after the last member
+                    break
+                decoder = _decoder(codec)
+            try:
+                piece = decoder.decompress(raw)
+            except Exception as error:
+                if not isinstance(error, _DAMAGE) and type(error).__name__ != "ZstdError":
+                    raise
+                what = "is damaged" if started else "cannot be decompressed"
+                raise DamagedStreamError(
+                    f"compressed stream {what} ({error})", where=name
+                ) from error
+            pending = not decoder.eof
+            raw = decoder.unused_data if decoder.eof else b""
+            if piece:
+                started = True
+                yield piece
+    if pending:
+        raise DamagedStreamError("compressed stream ends early", where=name)
+
+
+def read_whole(stream: BinaryIO, name: str, limit: int) -> bytes | None:
+    """Read and decompress a file, or return None as soon as it is larger than `limit` bytes."""
+    parts, size = [], 0
+    for piece in chunks(stream, name):
+        size += len(piece)
+        if size > limit:
+            return None
+        parts.append(piece)
+    return b"".join(parts)

@@ -1,0 +1,104 @@
+"""From equal keys to pairs, from pairs to clusters, from clusters to the document that stays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openseek.config.dedup import DedupConfig
+from openseek.dedup.kernels import union_find
+
+Nodes = NDArray[np.uint64]
+Pairs = NDArray[np.uint64]
+"""uint64 of shape [pairs, 2], the smaller node first."""
+
+
+def star_pairs(keys: Sequence[NDArray[np.uint64]], nodes: Nodes) -> Pairs:
+    """Pair every node with the smallest node of the same key; each pair once, sorted.
+
+    Args:
+        keys: Parts of the key, each of shape [n]; equal keys are equal in all parts.
+        nodes: Node of each key.
+    """
+    if nodes.size == 0:
+        return np.empty((0, 2), np.uint64)
+    order = np.lexsort((nodes, *keys))
+    nodes = nodes[order]
+    first = np.ones(nodes.size, np.bool_)
+    first[1:] = False
+    for part in keys:
+        ordered = part[order]
+        first[1:] |= ordered[1:] != ordered[:-1]
+    head = np.flatnonzero(first)[np.cumsum(first) - 1]
+    rest = nodes != nodes[head]
+    return unique_pairs(np.stack([nodes[head][rest], nodes[rest]], axis=1))
+
+
+def unique_pairs(pairs: Pairs) -> Pairs:
+    """Sort pairs by second and first node and drop repetitions."""
+    order = np.lexsort((pairs[:, 0], pairs[:, 1]))
+    pairs = pairs[order]
+    keep = np.ones(len(pairs), np.bool_)
+    keep[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
+    return pairs[keep]
+
+
+def components(pairs: Pairs) -> tuple[Nodes, NDArray[np.int64]]:
+    """Find connected components.
+
+    Returns:
+        The nodes of all pairs, ascending, and for each the index of its component's first node.
+    """
+    nodes, places = np.unique(pairs, return_inverse=True)
+    places = places.reshape(-1, 2)
+    roots = union_find(nodes.size, places[:, 0].copy(), places[:, 1].copy())
+    return nodes, np.asarray(roots, np.int64)
+
+
+def forest(pairs: Pairs) -> Pairs:
+    """Return fewer pairs that connect the same nodes: each with its component's smallest."""
+    nodes, roots = components(pairs)
+    leaves = np.flatnonzero(roots != np.arange(nodes.size))
+    return np.stack([nodes[roots[leaves]], nodes[leaves]], axis=1)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What decides which of some duplicates stays."""
+
+    id: str
+    source: str
+    chars: int
+
+
+def choose(
+    roots: NDArray[np.int64], standings: Sequence[Standing], config: DedupConfig
+) -> NDArray[np.int64]:
+    """Choose the document of each cluster that stays.
+
+    The best source first, then the longest text (if so configured), then the smallest id: nothing
+    that depends on the order of shards or documents.
+
+    Args:
+        roots: For each document the index of its cluster's first.
+        standings: The documents.
+        config: Priority and preference.
+
+    Returns:
+        For each document the index of the one that stays.
+    """
+    best: dict[int, int] = {}
+    ranks = {source: i for i, source in enumerate(config.priority)}
+
+    def order(i: int) -> tuple[int, int, str]:
+        s = standings[i]
+        longest = -s.chars if config.prefer == "longest" else 0
+        return ranks.get(s.source, len(ranks)), longest, s.id
+
+    for i, root in enumerate(roots.tolist()):
+        if root not in best or order(i) < order(best[root]):
+            best[root] = i
+    return np.array([best[root] for root in roots.tolist()], np.int64)

@@ -1,0 +1,160 @@
+"""Norm, feed-forward and rotary positions.
+
+Shapes: B batch, T positions, D hidden, H heads, R rotary dimensions, F feed-forward width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from openseek.config.model import ModelConfig, YarnConfig
+
+
+class _CpuRmsNorm(torch.autograd.Function):
+    """RMS norm in few passes: torch's own backward on a CPU is composed and takes twice as long."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BTD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+        x = x_BTD.float()
+        mean = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
+        inverse = mean.add_(eps).rsqrt_()
+        ctx.save_for_backward(x_BTD, weight_D, inverse)
+        return x.mul(inverse).mul_(weight_D).to(x_BTD.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        x_BTD, weight_D, inverse = ctx.saved_tensors
+        normed, grad = x_BTD.float() * inverse, grads[0].float()
+        product = grad * normed
+        rows = product.flatten(0, -2)
+        mean = torch.mv(rows, weight_D.float()).div_(rows.shape[1]).view_as(inverse)
+        grad_x = (grad * weight_D).addcmul_(normed, mean, value=-1).mul_(inverse)
+        return grad_x.to(x_BTD.dtype), rows.sum(0).to(weight_D.dtype), None
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm with a learnt scale, computed in fp32."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Normalise the last dimension."""
+        if x_BTD.device.type == "cpu" and torch.is_grad_enabled():
+            return _CpuRmsNorm.apply(x_BTD, self.weight, self.eps)  # type: ignore[no-untyped-call]
+        return F.rms_norm(x_BTD, self.weight.shape, self.weight, self.eps)
+
+
+class Linear(nn.Linear):
+    """A projection without bias."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+
+    def reset_parameters(self) -> None:
+        """Do nothing: `init_weights` fills all parameters, in one documented order."""
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward: `down(silu(gate(x)) * up(x))`."""
+
+    def __init__(self, hidden: int, width: int) -> None:
+        super().__init__()
+        self.gate_proj = Linear(hidden, width)
+        self.up_proj = Linear(hidden, width)
+        self.down_proj = Linear(width, hidden)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Apply the feed-forward."""
+        down: Tensor = self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
+        return down
+
+
+def yarn_mscale(factor: float, weight: float) -> float:
+    """Return `0.1 * weight * ln(factor) + 1`, the YaRN attention temperature (1 up to factor 1)."""
+    return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+def softmax_scale(config: ModelConfig) -> float:
+    """Return the factor on query-key products: `d_qk^-0.5`, times YaRN's mscale_all_dim squared."""
+    scale = config.qk_head_dim**-0.5
+    yarn = config.rope_scaling
+    if yarn is not None and yarn.mscale_all_dim:
+        scale *= yarn_mscale(yarn.factor, yarn.mscale_all_dim) ** 2
+    return scale
+
+
+def rotary_frequencies(config: ModelConfig) -> tuple[Tensor, float]:
+    """Compute the rotary frequencies and the scale of cos and sin.
+
+    YaRN keeps frequencies that turn more than `beta_fast` times in the original context, divides
+    those below `beta_slow` by the factor, and blends linearly in between.
+
+    Returns:
+        Frequencies in radians a position (fp32, R/2 values), and the factor on cos and sin.
+
+    Source: arXiv 2309.00071, section 3; DeepSeek-V3's released code.
+    """
+    dim, base = config.qk_rope_head_dim, config.rope_theta
+    powers = base ** (torch.arange(0, dim, 2, dtype=torch.float32, device="cpu") / dim)
+    yarn = config.rope_scaling
+    if yarn is None:
+        return 1.0 / powers, 1.0
+    low, high = _yarn_range(yarn, dim, base)
+    steps = torch.arange(dim // 2, dtype=torch.float32, device="cpu")
+    stretched = ((steps - low) / (high - low)).clamp(0, 1)
+    frequencies = stretched / (yarn.factor * powers) + (1 - stretched) / powers
+    scale = yarn_mscale(yarn.factor, yarn.mscale) / yarn_mscale(yarn.factor, yarn.mscale_all_dim)
+    return frequencies, scale
+
+
+def _yarn_range(yarn: YarnConfig, dim: int, base: float) -> tuple[float, float]:
+    def dimension(rotations: float) -> float:
+        wavelength = yarn.original_max_position_embeddings / (rotations * 2 * math.pi)
+        return dim * math.log(wavelength) / (2 * math.log(base))
+
+    low = max(math.floor(dimension(yarn.beta_fast)), 0)
+    high = min(math.ceil(dimension(yarn.beta_slow)), dim - 1)
+    return low, high if high != low else high + 0.001
+
+
+class RotaryTable:
+    """cos and sin for all positions, computed in fp32 and kept once a device and type.
+
+    Not a buffer: casting a module to bf16 would round the angles.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.frequencies, self.scale = rotary_frequencies(config)
+        self._tables: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    def rotations(self, positions_BT: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return cos and sin of shape [B, T, 1, R/2], ready to multiply [B, T, H, R/2]."""
+        length = int(positions_BT.max()) + 1 if positions_BT.numel() else 1
+        key = (positions_BT.device, dtype)
+        table = self._tables.get(key)
+        if table is None or table.shape[0] < length:
+            length = max(256, 1 << (length - 1).bit_length())
+            angles = torch.outer(torch.arange(length, dtype=torch.float32), self.frequencies)
+            both = torch.stack([angles.cos(), angles.sin()], dim=1) * self.scale
+            table = both.to(dtype=dtype, device=positions_BT.device)
+            self._tables[key] = table
+        cos, sin = table[positions_BT].unbind(dim=2)
+        return cos.unsqueeze(2), sin.unsqueeze(2)
+
+
+def rotate(x_BTHR: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn neighbouring pairs (x0, x1), (x2, x3), … by their angles.
+
+    The result holds all first elements, then all second ones: a permutation that queries and keys
+    share, so that their products are those of the interleaved order.
+    """
+    first, second = x_BTHR[..., 0::2], x_BTHR[..., 1::2]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

@@ -1,0 +1,152 @@
+"""What a run would do, before it does anything: `openseek plan`.
+
+A node is `hit` when its artifact is there, `stale` when the run has an older one that its change
+or an upstream change puts out of use, `to do` when there is none. Behind a node that is not a hit
+no key is known yet: if it turns out with the same content, what follows is still a hit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from openseek.artifacts.files import Json
+from openseek.config.pipeline import PipelineConfig
+from openseek.config.training import TrainStepConfig
+from openseek.pipeline.dag import Node, select
+from openseek.pipeline.run import Outcome, Pipeline, Ref
+
+# Share of the measured matrix-multiplication peak that a training step reaches on a CPU with
+# models of this size (facts: 20 to 40 %); used only as long as the store has no run to go by.
+TRAIN_EFFICIENCY = 0.2
+
+
+def make_plan(config: PipelineConfig, force: Sequence[str] = ()) -> Json:
+    """Resolve every node against the store, without computing or fetching anything.
+
+    Returns:
+        Config, and for each node its state, reason, tokens, FLOPs, bytes and estimated seconds.
+    """
+    offline = config.model_copy(
+        update={"runtime": config.runtime.model_copy(update={"offline": True})}
+    )
+    pipeline = Pipeline(offline, dict.fromkeys(force, "forced"))
+    select(pipeline.nodes, force)
+    history = _history(pipeline)
+    refs: dict[str, Ref] = {}
+    rows = []
+    for node in pipeline.nodes:
+        row, outcome = _resolve(pipeline, node, refs)
+        if outcome is not None:
+            refs[node.name] = outcome.ref
+        row |= _cost(pipeline, node, outcome, history)
+        rows.append(row)
+    todo = [r for r in rows if r["state"] != "hit"]
+    return {
+        "run": config.name,
+        "store": pipeline.store.root,
+        "config": config.model_dump(mode="json"),
+        "steps": rows,
+        "seconds": sum(r["seconds"] or 0.0 for r in todo),
+        "flops": sum(r["flops"] or 0.0 for r in todo),
+        "tokens": sum(r["tokens"] or 0 for r in todo if r["kind"] == "train"),
+    }
+
+
+def _resolve(
+    pipeline: Pipeline, node: Node, refs: Mapping[str, Ref]
+) -> tuple[dict[str, Any], Outcome | None]:
+    row: dict[str, Any] = {
+        "name": node.name,
+        "kind": node.kind,
+        "about": node.about,
+        "inputs": sorted({i.node for i in node.inputs.values()}),
+        "key": "",
+    }
+    unknown = [n for n in row["inputs"] if n not in refs]
+    before = pipeline.store.read_ref(pipeline.config.name, node.name)
+    if unknown:
+        state = "stale" if before else "to do"
+        return {**row, "state": state, "reason": f"after {', '.join(unknown)}"}, None
+    spec = pipeline.spec(node, refs)
+    row["key"] = spec.key
+    found = pipeline.store.find(spec)
+    if found is not None:
+        ref = Ref(node.name, found.step, found.key, found.content_digest)
+        return {**row, "state": "hit", "reason": ""}, Outcome(ref, "cached", 0.0, found)
+    if node.name in pipeline.force:
+        return {**row, "state": "stale" if before else "to do", "reason": "forced"}, None
+    if before is None:
+        return {**row, "state": "to do", "reason": "not done yet"}, None
+    if before["key"] == spec.key:
+        return {**row, "state": "stale", "reason": "its files are gone or damaged"}, None
+    return {**row, "state": "stale", "reason": "its params or inputs changed"}, None
+
+
+def _history(pipeline: Pipeline) -> dict[str, Json]:
+    """Find the latest finished artifact of each node name, for its duration and size."""
+    latest: dict[str, Json] = {}
+    for manifest in sorted(
+        pipeline.store.manifests(), key=lambda m: m.provenance.get("started", 0.0)
+    ):
+        entry = {
+            "seconds": manifest.provenance.get("seconds"),
+            "bytes": manifest.size,
+            "tokens": manifest.params.get("config", {}).get("tokens"),
+        }
+        latest[manifest.provenance.get("node", manifest.step)] = entry
+    return latest
+
+
+def _cost(
+    pipeline: Pipeline, node: Node, outcome: Outcome | None, history: Mapping[str, Json]
+) -> dict[str, Any]:
+    past = history.get(node.name, {})
+    cost: dict[str, Any] = {"tokens": None, "flops": None, "bytes": past.get("bytes")}
+    cost["seconds"] = past.get("seconds")
+    cost["basis"] = "last time" if past else "none"
+    if outcome is not None:
+        cost["bytes"] = outcome.manifest.size
+        cost["seconds"] = outcome.manifest.provenance.get("seconds")
+    if isinstance(node.config, TrainStepConfig):
+        cost |= _training_cost(pipeline, node.config, past)
+    return cost
+
+
+def _training_cost(pipeline: Pipeline, config: TrainStepConfig, past: Json) -> dict[str, Any]:
+    from openseek.model.config import count_parameters, flops_per_token
+
+    vocab = config.model.vocab_size or pipeline.config.tokenizer.vocab_size
+    model = config.model.model_copy(update={"vocab_size": vocab})
+    flops = flops_per_token(model, config.sequence_length) * config.tokens
+    total, active = count_parameters(model)
+    cost: dict[str, Any] = {
+        "tokens": config.tokens,
+        "flops": flops,
+        "parameters": total,
+        "active_parameters": active,
+    }
+    if past.get("seconds") and past.get("tokens"):
+        cost["seconds"] = past["seconds"] * config.tokens / past["tokens"]
+    else:
+        cost["seconds"] = flops / (TRAIN_EFFICIENCY * _matmul_flops_per_s())
+        cost["basis"] = "calibrated"
+    return cost
+
+
+def _matmul_flops_per_s() -> float:
+    """Measure fp32 matrix multiplication on all cores, about a tenth of a second."""
+    import numpy as np
+
+    size = 768
+    a = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
+    a @ a
+    best = min(_timed(lambda: a @ a) for _ in range(5))
+    return 2 * size**3 / best
+
+
+def _timed(call: Any) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started

@@ -1,0 +1,147 @@
+"""The `decontaminate` step: no evaluation item and no held-out text goes into training."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from openseek.artifacts.context import StepContext
+from openseek.artifacts.files import FileSet, Output, names
+from openseek.compute import map_shards
+from openseek.config.quality import DecontaminationConfig
+from openseek.corpus.shards import write_documents
+from openseek.errors import DataError
+from openseek.quality.decontamination import (
+    Decontaminator,
+    Item,
+    Match,
+    NgramIndex,
+    compose_item,
+    index_documents,
+    index_items,
+)
+from openseek.quality.tables import Funnel, read_table, shard_id, text_buffer, write_jsonl
+
+LISTING = "contamination.jsonl"
+
+
+def decontaminate(ctx: StepContext[DecontaminationConfig]) -> dict[str, Any]:
+    """Drop documents that hold evaluation items or are near-duplicates of held-out documents.
+
+    Inputs `documents`, `benchmarks` and, optionally, `heldout`; output the documents' file names
+    (without folders) and `contamination.jsonl` with every matched stretch.
+    """
+    documents = ctx.inputs["documents"]
+    shards = names(documents, "*.parquet")
+    done = ctx.out.shards()
+    items, per_task = load_items(ctx.inputs["benchmarks"])
+    index = index_items(items, ctx.config)
+    if todo := [n for n in shards if _id(n) not in done]:
+        judge = Decontaminator(ctx.config, index, _heldout_index(ctx))
+        map_shards(
+            _shard, todo, runtime=ctx.runtime, args=(documents, ctx.out, judge),
+            progress=ctx.progress, done_before=len(shards) - len(todo),
+        )  # fmt: skip
+        done = ctx.out.shards()
+    _join_listings(ctx.out, [f"{_id(n)}-matches" for n in shards])
+    stats = [done[_id(n)].stats for n in shards]
+    by_task: dict[str, int] = {}
+    for shard in stats:
+        for task, count in shard["by_task"].items():
+            by_task[task] = by_task.get(task, 0) + count
+    return Funnel.total(stats) | {
+        "items": per_task,
+        "items_too_short": index.too_short,
+        "documents_by_task": dict(sorted(by_task.items())),
+    }
+
+
+def _id(name: str) -> str:
+    return shard_id(Path(name).name)
+
+
+def load_items(benchmarks: FileSet) -> tuple[list[Item], dict[str, int]]:
+    """Read all evaluation items of an artifact, and count them by task.
+
+    Raises:
+        DataError: A file has no string column to compose an item from.
+    """
+    items: list[Item] = []
+    counts: dict[str, int] = {}
+    for name in names(benchmarks, "*.parquet"):
+        stem = Path(name).stem
+        for row, values in enumerate(pq.read_table(benchmarks.local(name)).to_pylist()):
+            item = Item(
+                str(values.get("task") or stem), str(values.get("id", row)), compose_item(values)
+            )
+            if not item.text.strip():
+                raise DataError(
+                    f"item {item.id} has no text; its columns are {', '.join(sorted(values))}",
+                    where=name,
+                    mend="A benchmark needs `query` (with `choices` and `gold`) or `text`.",
+                )
+            items.append(item)
+            counts[item.task] = counts.get(item.task, 0) + 1
+    return items, dict(sorted(counts.items()))
+
+
+def _heldout_index(ctx: StepContext[DecontaminationConfig]) -> NgramIndex | None:
+    heldout = ctx.inputs.get("heldout")
+    if heldout is None:
+        return None
+    tables = [read_table(heldout.local(n)) for n in names(heldout, "*.parquet")]
+    ids = [i for t in tables for i in t["id"].to_pylist()]
+    texts = [x for t in tables for x in t["text"].to_pylist()]
+    return index_documents(ids, texts, ctx.config)
+
+
+def _shard(name: str, documents: FileSet, out: Output, judge: Decontaminator) -> None:
+    table = read_table(documents.local(name))
+    buf, offsets = text_buffer(table["text"])
+    found = judge.check_buffer(buf, offsets)
+    sources, ids, sizes = table["source"].to_pylist(), table["id"].to_pylist(), np.diff(offsets)
+    funnel, by_task, listing = Funnel(), dict[str, int](), list[dict[str, Any]]()
+    funnel.count("in", sources, sizes)
+    for row in [i for i, matches in enumerate(found) if matches]:
+        _note(funnel, by_task, table, row, found[row])
+        listing += [{"id": ids[row], "source": sources[row]} | asdict(m) for m in found[row]]
+    kept = np.array([i for i, matches in enumerate(found) if not matches], np.int64)
+    funnel.count("out", [sources[i] for i in kept], sizes[kept])
+    stem, pid = _id(name), os.getpid()
+    lines = write_jsonl(listing, out.scratch / f"{stem}-{pid}.jsonl")
+    out.commit_shard(f"{stem}-matches", {f"matches/{stem}.jsonl": lines}, final=False)
+    path = out.scratch / f"{stem}-{pid}.parquet"
+    write_documents(path, table.take(kept))
+    out.commit_shard(
+        stem, {Path(name).name: path}, rows=len(kept), stats=funnel.stats() | {"by_task": by_task}
+    )
+
+
+def _note(
+    funnel: Funnel, by_task: dict[str, int], table: pa.Table, row: int, matches: list[Match]
+) -> None:
+    for task in {m.task: None for m in matches}:
+        by_task[task] = by_task.get(task, 0) + 1
+    first = matches[0]
+    reason = "heldout" if all(m.task == "heldout" for m in matches) else "benchmark"
+    funnel.note(
+        "dropped", reason, id=table["id"][row].as_py(), source=table["source"][row].as_py(),
+        text=first.text, task=first.task, item=first.item, share=first.share,
+    )  # fmt: skip
+
+
+def _join_listings(out: Output, shards: list[str]) -> None:
+    done = out.shards()
+    rows: list[dict[str, Any]] = []
+    for shard in shards:
+        if shard in done:
+            lines = out.local(done[shard].files[0]).read_text(encoding="utf-8")
+            rows += [json.loads(line) for line in lines.split("\n") if line]
+    out.add(LISTING, write_jsonl(rows, out.scratch / f"{os.getpid()}-{LISTING}"))

@@ -1,0 +1,98 @@
+"""From raw scores to one score and a tier, the same for any split into shards.
+
+CCI4.0 (and Nemotron-CC before it) puts each scorer's raw scores into 20 bins of equal mass within a
+language and takes a document's highest bin. That leaves 20 levels; here documents of the same level
+are ordered by their mean rank over all scorers, which keeps the level and makes tiers of equal mass
+possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+TIERS = ("low", "medium", "high")
+
+_BITS = 20  # of a float32: sign, exponent and 11 bits of fraction, 0.05 % relative
+
+
+class Sketch:
+    """A histogram over the float32 line: exact to add up, in any order, over any number of shards.
+
+    Cells are the leading 20 bits of the number, so values that differ by less than 0.05 % share
+    one; memory is one entry a filled cell, whatever the number of documents.
+    """
+
+    def __init__(self) -> None:
+        self._cells: dict[int, int] = {}
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Count values."""
+        cells, counts = np.unique(_cell(values), return_counts=True)
+        for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
+            self._cells[cell] = self._cells.get(cell, 0) + count
+
+    @property
+    def total(self) -> int:
+        """How many values were added."""
+        return sum(self._cells.values())
+
+    def rank(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the share of all values below each value, ties counted half: in (0, 1)."""
+        cells = np.array(sorted(self._cells), np.int64)
+        counts = np.array([self._cells[c] for c in cells.tolist()], np.int64)
+        upto = np.cumsum(counts)
+        at = np.searchsorted(cells, _cell(values))
+        at = np.minimum(at, len(cells) - 1)
+        return (upto[at] - counts[at] / 2) / upto[-1]
+
+    def cut(self, quantile: float) -> int:
+        """Return the cell of the smallest value that at most 1 - quantile of all lie above."""
+        cells = np.array(sorted(self._cells), np.int64)
+        upto = np.cumsum([self._cells[c] for c in cells.tolist()])
+        at = np.searchsorted(upto, np.ceil(quantile * (upto[-1] - 1)) + 1)
+        return int(cells[min(at, len(cells) - 1)])
+
+
+def above(values: NDArray[np.float32], cell: int) -> NDArray[np.bool_]:
+    """Tell which values lie above a `Sketch.cut`."""
+    return np.asarray(_cell(values) > cell)
+
+
+def _cell(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Map floats to integers that sort alike (IEEE 754 bits, negative ones mirrored)."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.int32).astype(np.int64)
+    ordered = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+    return ordered >> (32 - _BITS)
+
+
+def combine(ranks: Sequence[NDArray[np.float64]], bins: int) -> NDArray[np.float32]:
+    """Join the ranks that several scorers give to documents of one language.
+
+    score = (max_s bin_s + mean_s rank_s) / bins, in (0, 1): the highest bin decides, the mean rank
+    orders within it.
+
+    Args:
+        ranks: One array a scorer, from `Sketch.rank`.
+        bins: Number of equal-mass bins.
+    """
+    stacked = np.stack(ranks)
+    level = np.minimum((stacked * bins).astype(np.int64), bins - 1).max(axis=0)
+    return np.asarray((level + stacked.mean(axis=0)) / bins, np.float32)
+
+
+def tier_of(
+    scores: NDArray[np.float32], sketch: Sketch, medium_from: float, high_from: float
+) -> list[str]:
+    """Name the tier of each score by its quantile among its language and category."""
+    rank = sketch.rank(scores)
+    level = (rank >= medium_from).astype(np.int64) + (rank >= high_from)
+    return [TIERS[i] for i in level.tolist()]
+
+
+def group_rows(keys: Sequence[str]) -> Mapping[str, NDArray[np.int64]]:
+    """Split row numbers by key, keys sorted."""
+    array = np.asarray(keys, dtype=object)
+    return {key: np.flatnonzero(array == key) for key in sorted(set(keys))}

@@ -1,0 +1,260 @@
+"""What was removed, ranked and written: duplicates, quality, contamination, synthesis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from openseek.report import fmt
+from openseek.report.html import Html, figure, fold, grid, h, join, section, sub, table
+from openseek.report.plots import grouped_bars, histogram, hundred_bars
+from openseek.report.record import Json, RunRecord, dig, mapping, rows
+from openseek.report.sections.common import facts, finite_items, plural, sample
+
+TIER_COLORS: dict[str, int | str] = {"high": "s2", "medium": "s1", "low": "s0"}
+
+
+def duplicates(run: RunRecord) -> Html:
+    """Render how much was duplicate, and some pairs to judge the threshold by."""
+    metrics = run.metrics("dedup")
+    if not metrics:
+        return section("dedup", "Duplicates")
+    came = fmt.number(dig(metrics, "documents_in"))
+    body = [
+        [reason, fmt.exact(n), fmt.percent(n / came, 2) if came else fmt.DASH]
+        for reason, n in sorted(
+            finite_items(mapping(metrics, "dropped")), key=lambda i: (-i[1], i[0])
+        )
+    ]
+    largest = dig(metrics, "clusters.largest")
+    found = rows(metrics, "cluster_samples")
+    return section(
+        "dedup",
+        "Duplicates",
+        facts(
+            ("clusters", _found(metrics, "clusters.number")),
+            (
+                "largest clusters",
+                ", ".join(fmt.exact(n) for n in largest) if isinstance(largest, list) else None,
+            ),
+            ("candidate pairs", _found(metrics, "pairs.candidates")),
+            ("of these similar", _found(metrics, "pairs.similar")),
+        ),
+        table(["why", "documents dropped", "of documents in"], body)
+        if body
+        else h("p", "Nothing was dropped.", cls="none"),
+        _sizes(mapping(metrics, "clusters.sizes")),
+        sub(
+            "Pairs to judge by: what stayed, and what was dropped for it",
+            [_pair(s, i) for i, s in enumerate(found[:12])],
+        ),
+        lead="Documents that are equal, or nearly so, form clusters over all shards and sources; "
+        "of each one document stays.",
+    )
+
+
+def _found(metrics: Json, *paths: str) -> str | None:
+    value = dig(metrics, *paths)
+    return fmt.exact(value) if fmt.number(value) is not None else None
+
+
+def _sizes(sizes: Json) -> Html | None:
+    pairs = sorted(finite_items(sizes), key=lambda i: (len(i[0]), i[0]))
+    if not pairs:
+        return None
+    shown, rest = pairs[:7], sum(n for _, n in pairs[7:])
+    names = [k for k, _ in shown] + ([f"over {shown[-1][0]}"] if rest else [])
+    values = [n for _, n in shown] + ([rest] if rest else [])
+    chart = grouped_bars(
+        names, {"clusters": values}, label="clusters by size", y_label="clusters", height=210
+    )
+    return grid(figure("Clusters by number of documents", chart))
+
+
+def _pair(raw: Json, index: int) -> Html:
+    kept, removed = mapping(raw, "kept"), mapping(raw, "removed")
+    title = join(
+        [
+            str(dig(raw, "reason") or "duplicate"),
+            h("small", f"{kept.get('source') or ''} / {removed.get('source') or ''}"),
+        ]
+    )
+    return fold(
+        title,
+        h(
+            "div",
+            sample({**kept, "role": "kept"}),
+            sample({**removed, "role": "dropped"}),
+            cls="pair",
+        ),
+        open_=index == 0,
+    )
+
+
+def quality(run: RunRecord) -> Html:
+    """Render the distribution of scores and the tiers by category and language."""
+    metrics = run.metrics("score")
+    if not metrics:
+        return section("quality", "Quality")
+    tiers = {
+        k: dict(finite_items(v))
+        for k, v in mapping(metrics, "tiers").items()
+        if isinstance(v, Mapping)
+    }
+    shares = (
+        hundred_bars(
+            [(k, _ordered(v)) for k, v in tiers.items()], label="tiers", colors=TIER_COLORS
+        )
+        if tiers
+        else None
+    )
+    names = [t for t in TIER_COLORS if any(t in v for v in tiers.values())]
+    body = [
+        [k, *(fmt.exact(v.get(t)) for t in names), fmt.exact(sum(v.values()))]
+        for k, v in tiers.items()
+    ]
+    return section(
+        "quality",
+        "Quality",
+        grid(
+            _histogram(metrics),
+            figure("Tiers by category and language", shares, "Share of documents.")
+            if shares
+            else None,
+        ),
+        sub("Documents by tier", table(["group", *names, "all"], body)) if body else None,
+        lead="The score is an ensemble of ranks within a language, in [0, 1]; tiers are cut within "
+        "category and language.",
+    )
+
+
+def _ordered(tiers: Mapping[str, float]) -> dict[str, float]:
+    return {t: tiers.get(t, 0.0) for t in (*TIER_COLORS, *sorted(set(tiers) - set(TIER_COLORS)))}
+
+
+def _histogram(metrics: Json) -> Html | None:
+    found = dig(metrics, "score_histogram", "histogram")
+    if isinstance(found, Mapping) and isinstance(dig(found, "edges"), list):
+        edges, counts = dig(found, "edges"), dig(found, "counts") or []
+    else:
+        lists = (
+            [v for v in found.values() if isinstance(v, list)]
+            if isinstance(found, Mapping)
+            else [found]
+            if isinstance(found, list)
+            else []
+        )
+        n = max((len(v) for v in lists), default=0)
+        counts = [sum(fmt.number(v[i]) or 0.0 for v in lists if i < len(v)) for i in range(n)]
+        edges = [i / n for i in range(n + 1)] if n else []
+    if not counts:
+        return None
+    chart = histogram(
+        edges,
+        counts,
+        label="quality scores",
+        x_label="quality score",
+        x_format=lambda v: f"{v:.2g}",
+    )
+    return figure("Quality scores of the documents kept", chart)
+
+
+def decontamination(run: RunRecord) -> Html:
+    """Render the overlaps with evaluation sets that were found."""
+    metrics = run.metrics("decontaminate")
+    if not metrics:
+        return section("decontamination", "Decontamination")
+    items, hits = mapping(metrics, "items"), mapping(metrics, "documents_by_task")
+    body = [
+        [task, fmt.exact(items.get(task)), fmt.exact(hits.get(task, 0))]
+        for task in sorted({*items, *hits})
+    ]
+    dropped = sum(v for _, v in finite_items(mapping(metrics, "dropped")))
+    found = [
+        s for name in sorted(mapping(metrics, "samples")) for s in rows(metrics, f"samples.{name}")
+    ]
+    return section(
+        "decontamination",
+        "Decontamination",
+        facts(
+            (
+                "documents dropped",
+                f"{fmt.exact(dropped)} of {fmt.exact(dig(metrics, 'documents_in'))}",
+            ),
+            (
+                "evaluation items",
+                fmt.exact(sum(v for _, v in finite_items(items))) if items else None,
+            ),
+            ("items too short to look for", _found(metrics, "items_too_short")),
+        ),
+        table(["evaluation set", "items looked for", "documents dropped"], body) if body else None,
+        sub("Matches", h("div", *(sample(m) for m in found[:10]), cls="pair"))
+        if found
+        else h("p", "No overlap was found.", cls="none"),
+        lead="Training documents that share long word sequences with evaluation items, or with the "
+        "held-out documents, are dropped: scores shall measure what was learnt, not what was seen.",
+    )
+
+
+def synthesis(run: RunRecord) -> Html:
+    """Render what the teacher wrote, beside the source it was written from."""
+    metrics = run.metrics("synthesise")
+    if not metrics:
+        return section("synthesis", "Synthesis")
+    recipes = {k: v for k, v in mapping(metrics, "recipes").items() if isinstance(v, dict)}
+    cost = fmt.number(dig(metrics, "cost_usd"))
+    return section(
+        "synthesis",
+        "Synthesis",
+        facts(
+            ("teacher", dig(metrics, "teacher")),
+            ("documents written", fmt.exact(dig(metrics, "documents_out"))),
+            ("text written", fmt.size(dig(metrics, "bytes_out"))),
+            ("requests", _found(metrics, "requests")),
+            ("repair turns", _found(metrics, "repairs")),
+            ("tokens asked with", _found(metrics, "prompt_tokens") or None),
+            ("tokens answered", _found(metrics, "completion_tokens")),
+            ("cost", f"{cost:.2f} USD" if cost else None),
+        ),
+        _recipes(recipes),
+        sub(
+            "Side by side with what they were made from",
+            [_side_by_side(name, raw, i) for i, (name, raw) in enumerate(recipes.items())],
+        ),
+        lead="Every synthetic document names its teacher, its recipe and the document it was made "
+        "from.",
+    )
+
+
+def _recipes(recipes: dict[str, Json]) -> Html | None:
+    body = []
+    for name, raw in recipes.items():
+        rejected = sorted(finite_items(mapping(raw, "rejected")), key=lambda i: (-i[1], i[0]))
+        why = ", ".join(f"{reason} {fmt.exact(n)}" for reason, n in rejected[:6])
+        failed = sum(n for _, n in finite_items(mapping(raw, "failed")))
+        body.append(
+            [
+                name,
+                fmt.exact(dig(raw, "documents")),
+                fmt.exact(dig(raw, "rows")),
+                fmt.exact(dig(raw, "kept")),
+                fmt.percent(dig(raw, "yield")),
+                fmt.exact(failed),
+                why or fmt.DASH,
+            ]
+        )
+    if not body:
+        return None
+    head = ["recipe", "documents asked", "rows", "kept", "yield", "failed", "rejected for"]
+    return table(head, body, text=(0, 6))
+
+
+def _side_by_side(name: str, raw: Json, index: int) -> Html | None:
+    found = rows(raw, "side_by_side")
+    if not found:
+        return None
+    pairs = []
+    for made in found[:10]:
+        excerpt = {**made, "text": made.get("excerpt", ""), "excerpt": []}
+        written = h("div", h("span", "written", cls="who"), fmt.clip(made.get("text", ""), 600))
+        pairs.append(h("div", sample(excerpt), h("div", written, cls="sample"), cls="pair"))
+    return fold(join([name, h("small", plural(len(pairs), "sample"))]), pairs, open_=index == 0)

@@ -1,0 +1,29 @@
+"""Training of one curriculum stage: from token shards and a mixture to weights.
+
+    step.py         the step `train-{stage}`: inputs, checkpoints, launch, result
+    launch.py       parent: starts ranks, watches them, leaves none behind
+    spawner.py      child that has torch and DeepSpeed loaded and forks the ranks
+    worker.py       a rank; also what torchrun starts
+    loop.py         a rank's loop over optimizer steps
+    engine.py       the only file that knows DeepSpeed's engine; ds_config.py its keys
+    optimizer.py    AdamW with a veto, for skipping bad updates
+    state.py        full training state by parameter name, for any number of ranks
+    checkpoints.py  publish, keep, fall back
+    figures.py, metrics.py   a step's figures over all ranks; metrics.jsonl and its summary
+    schedule.py, guard.py    pure: learning rate, what to skip
+
+Alone:
+
+    learning_rate(ScheduleConfig(lr_peak=3e-4), step=10, n_steps=1000, tokens_per_step=4096)
+    train(StepContext(config, {"tokens": FolderFiles("tokens"), "mixture": FolderFiles("mixture")},
+                      FolderOutput("out"), RuntimeConfig()))
+
+Importing this package loads neither torch nor DeepSpeed.
+"""
+
+from openseek.training.guard import Guard
+from openseek.training.launch import close
+from openseek.training.schedule import learning_rate, warmup_steps
+from openseek.training.step import train
+
+__all__ = ["Guard", "close", "learning_rate", "train", "warmup_steps"]

@@ -1,0 +1,162 @@
+"""One rank: read the job, build or load the model, train.
+
+Started by `openseek.training.spawner`; or by torchrun for several nodes, with a shared folder:
+`torchrun --nproc-per-node 8 -m openseek.training.worker JOB.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from openseek.errors import OpenSeekError, TrainingError
+from openseek.training.job import Job, read_progress
+
+log = logging.getLogger(__name__)
+
+
+def run_rank(job_path: Path, send: Callable[[str], None], rendezvous: Path | None) -> int:
+    """Run this rank to its end.
+
+    Args:
+        job_path: JSON of a `Job`.
+        send: Takes a line of JSON for the parent.
+        rendezvous: File in which the ranks of one node meet, or None with torchrun.
+
+    Returns:
+        The exit code; an error is in `rank{n}.error.json` beside the job.
+    """
+    rank = int(os.environ["RANK"])
+    try:
+        _train(Job.model_validate_json(job_path.read_text(encoding="utf-8")), send, rendezvous)
+    except BaseException as error:
+        traceback.print_exc()
+        known = error if isinstance(error, OpenSeekError) else None
+        record = {
+            "kind": type(error).__name__,
+            "what": known.what if known else f"{type(error).__name__}: {error}",
+            "where": known.where if known else f"rank {rank}",
+            "mend": known.mend if known else "",
+            "known": known is not None,
+        }
+        path = job_path.parent / f"rank{rank}.error.json"
+        path.write_text(json.dumps(record), encoding="utf-8")
+        return 1
+    return 0
+
+
+def _train(job: Job, send: Callable[[str], None], rendezvous: Path | None) -> None:
+    begin = time.perf_counter()
+    import torch
+
+    from openseek.mixture import StageData
+    from openseek.training import bootstrap
+    from openseek.training.engine import TrainEngine
+    from openseek.training.loop import Loop
+
+    device = bootstrap.join(rendezvous, threads=job.threads)
+    rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+    def report(event: str, **fields: Any) -> None:
+        if rank == 0:
+            send(json.dumps({"event": event, **fields}))
+
+    data = StageData.from_folders(Path(job.tokens), Path(job.mixture))
+    _check_data(job, data)
+    model = _model(job).to(device)
+    engine = TrainEngine(model, job.config.train, world_size)
+    first_step = _restore(job, engine)
+    loop = Loop(job, engine, data, device=device, rank=rank, world_size=world_size, report=report)
+    if job.resume:
+        loop.guard.load(read_progress(Path(job.resume))["guard"])
+    report("start", step=first_step, setup_s=time.perf_counter() - begin)
+    loop.run(first_step, Path(job.resume) / "metrics.jsonl" if job.resume else None)
+    _write_speed(job, loop, rank, first_step)
+    torch.distributed.barrier()
+    engine.close()
+    torch.distributed.destroy_process_group()
+
+
+def _model(job: Job) -> Any:
+    """Build the model, or load the weights of the checkpoint or of the previous stage."""
+    import torch
+
+    from openseek.model import build_model
+    from openseek.training.state import load_model
+
+    dtype = torch.bfloat16 if job.config.train.precision == "bf16" else torch.float32
+    if start := job.resume or job.previous:
+        return load_model(Path(start), job.config.model, dtype)
+    seed = job.config.train.seed if job.config.train.seed is not None else job.seed
+    return build_model(job.config.model, dtype=dtype, seed=seed)
+
+
+def _restore(job: Job, engine: Any) -> int:
+    """Load optimizer state, if any, and return the step to begin with."""
+    from openseek.training.state import load_optimizer
+
+    start = job.resume or job.previous
+    if start:
+        load_optimizer(engine, Path(start))
+    return int(read_progress(Path(job.resume))["step"]) if job.resume else 0
+
+
+def _check_data(job: Job, data: Any) -> None:
+    config = job.config
+    where = f"stage {config.stage}"
+    if data.seq_len != config.sequence_length:
+        raise TrainingError(
+            f"the mixture has sequences of {data.seq_len} tokens, not {config.sequence_length}",
+            where=where,
+            mend="Give the mixture and the training of a stage the same sequence_length.",
+        )
+    if data.vocab_size > config.model.vocab_size:
+        raise TrainingError(
+            f"the tokens need a vocabulary of {data.vocab_size}, the model has "
+            f"{config.model.vocab_size}",
+            where=where,
+            mend="Raise model.vocab_size, or set it to 0 to follow the tokenizer.",
+        )
+    needed = config.n_steps * config.train.batch_sequences
+    if data.n_sequences < needed:
+        raise TrainingError(
+            f"the mixture has {data.n_sequences} sequences, the stage takes {needed}",
+            where=where,
+            mend="Give the mixture and the training of a stage the same tokens.",
+        )
+
+
+def _write_speed(job: Job, loop: Any, rank: int, first_step: int) -> None:
+    """Write what depends on the machine to `speed.json` in scratch; a collective."""
+    import torch
+
+    from openseek.training.loop import speed
+
+    rss_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    sums = torch.tensor([float(rss_bytes), time.process_time()], dtype=torch.float64)
+    sums = sums.to(loop.device)
+    torch.distributed.all_reduce(sums)
+    if rank == 0:
+        record = {
+            **speed(loop),
+            "first_step": first_step,
+            "world_size": loop.world_size,
+            "device": loop.device.type,
+            "peak_rss_bytes": int(sums[0].item()),
+            "cpu_seconds": sums[1].item(),
+            "updates": loop.engine.updates,
+        }
+        (Path(job.scratch) / "speed.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    sys.exit(run_rank(Path(sys.argv[1]), lambda line: print(line, flush=True), None))

