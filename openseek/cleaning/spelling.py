@@ -18,7 +18,6 @@ _INVISIBLE = re.compile(
     "\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
 _LINE_END = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
-_TRAILING = re.compile("[ \t\xa0]+(?=\n)")
 # The second byte of UTF-8, as Windows-1252 shows it.
 _TAIL = "\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
 _MOJIBAKE = re.compile(f"[\xc2-\xf4][{_TAIL}]")
@@ -90,7 +89,8 @@ def unify_lines(text: str) -> str:
     ):
         text = _LINE_END.sub("\n", text)
     if " \n" in text or "\t\n" in text or "\xa0\n" in text:
-        text = _TRAILING.sub("", text)
+        *lines, last = text.split("\n")  # a pattern would try every place of a long run of spaces
+        text = "\n".join([*(line.rstrip(" \t\xa0") for line in lines), last])
     return text
 
 

@@ -165,6 +165,11 @@ def _sample(funnel: Any, reason: str, id_: str, source: str, text: str) -> None:
 
 
 def _around_change(before: str, after: str) -> str:
-    pairs = enumerate(zip(before, after, strict=False))
-    same = next((i for i, (a, b) in pairs if a != b), min(len(before), len(after)))
-    return after[max(0, same - 80) : same + 400]
+    low, high = 0, min(len(before), len(after))
+    while low < high:  # the longest common beginning, by halves
+        middle = (low + high + 1) // 2
+        if before[low:middle] == after[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return after[max(0, low - 80) : low + 400]

@@ -20,7 +20,7 @@ class LiveDisplay:
     """Observe a run and print it; plain lines when stderr is not a terminal."""
 
     def __init__(self, n_steps: int) -> None:
-        self.console = Console(file=sys.stderr, highlight=False)
+        self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self._n_steps = n_steps
         self._n_done = 0
         self._started = 0.0

@@ -186,7 +186,7 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
         1,
         "openseek.synthesis.step:synthesise",
         config.synthesis,
-        documents,
+        {**documents, "benchmarks": Input("benchmarks")},
         about="make question-answer pairs and chains of thought",
     )
     texts = {**documents, "synthetic": Input("synthesise")}

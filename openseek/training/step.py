@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def train(ctx: StepContext[TrainStepConfig]) -> dict[str, Any]:
         TrainingError: A rank died, training diverged, or inputs do not fit each other.
         ConfigError: The batch cannot be shared by the ranks.
     """
+    ctx = _follow_tokenizer(ctx)
     config = ctx.config
     scratch = ctx.out.scratch / f"train-{os.getpid()}"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -61,6 +63,16 @@ def train(ctx: StepContext[TrainStepConfig]) -> dict[str, Any]:
         raise
     launch.release(spawner)
     return _publish(ctx, job)
+
+
+def _follow_tokenizer(ctx: StepContext[TrainStepConfig]) -> StepContext[TrainStepConfig]:
+    """Fill in the model's vocabulary from the token index, where the configuration left it open."""
+    index = json.loads(ctx.inputs["tokens"].local("index.json").read_text(encoding="utf-8"))
+    try:
+        model = ctx.config.model.with_vocab(index["vocab_size"])
+    except ValueError as error:
+        raise ConfigError(str(error), where="model.vocab_size") from None
+    return replace(ctx, config=ctx.config.model_copy(update={"model": model}))
 
 
 def _job(ctx: StepContext[TrainStepConfig], scratch: Path) -> Job:

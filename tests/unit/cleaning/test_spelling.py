@@ -62,3 +62,8 @@ def test_everything_can_be_switched_off() -> None:
     )
     text = "e\u0301\r\n\x00 \n\n\n\n\n\nÃ©"
     assert normalise(text, off) == (text, ())
+
+
+def test_a_long_run_of_spaces_is_quick() -> None:
+    text = " " * 1_000_000 + "x \ny"
+    assert normalise(text, CONFIG)[0] == " " * 1_000_000 + "x\ny"
