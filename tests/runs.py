@@ -35,7 +35,7 @@ class Bench:
         home.mkdir(parents=True, exist_ok=True)
         items = home / "items"
         items.mkdir(exist_ok=True)
-        for task, choices in (("hellaswag", 4), ("arc_easy", 3)):
+        for task, choices in (("openbookqa", 4), ("arc_easy", 3)):
             rows = [
                 {
                     "id": f"{task}-{i}",

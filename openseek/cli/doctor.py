@@ -33,7 +33,7 @@ def doctor(
     """Check Python, packages, disk, memory, Ray, DeepSpeed and the store."""
     results = [_try(name, check, store) for name, check in CHECKS]
     if json_:
-        print(json.dumps(results, ensure_ascii=False))
+        print(json.dumps({"checks": results}, ensure_ascii=False))
     else:
         for result in results:
             mark = "ok  " if result["ok"] else "FAIL"
@@ -139,7 +139,7 @@ def _deepspeed(_: str) -> str:
 def _store(root: str) -> str:
     from openseek.artifacts import Store, store_root
 
-    store = Store(store_root(root), Path(".openseek/scratch"))
+    store = Store(root or store_root(""), Path(".openseek/scratch"))
     store.probe()
     return f"{store.root}: exclusive create and compare-and-swap work"
 

@@ -71,13 +71,15 @@ def _section(path: str, overrides: list[str] | None, **fixed: Any) -> Any:
     from openseek.config.load import apply_overrides
     from openseek.errors import ConfigError
 
+    section = _load(path)
     raw: dict[str, Any] = dict(fixed)
     apply_overrides(raw, overrides or [])
     try:
-        return _load(path).model_validate(raw)
+        return section.model_validate(raw)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise ConfigError("; ".join(lines), where="--set") from None
+        mend = f"Keys of this section: {', '.join(section.model_fields)}."
+        raise ConfigError("; ".join(lines), where="--set", mend=mend) from None
 
 
 def _run(
@@ -86,7 +88,11 @@ def _run(
     from openseek.artifacts import FolderFiles, FolderOutput, StepContext
     from openseek.compute import shutdown
     from openseek.config.runtime import RuntimeConfig
+    from openseek.errors import DataError
 
+    for path in inputs.values():
+        if not path.is_dir():  # before the output folder is made
+            raise DataError("no such folder", where=str(path), mend="Check the path.")
     output = FolderOutput(out)
     context: StepContext[Any] = StepContext(
         config=config,
@@ -167,8 +173,9 @@ def synth(
     teacher: dict[str, Any] = {"kind": "extractive"}
     if base_url:
         teacher = {"kind": "openai", "base_url": base_url, "model": model}
+    recipes = [{"name": recipe}]
     section = _section(
-        "openseek.config.synthesis:SynthesisConfig", set_, teacher=teacher, recipes=[recipe]
+        "openseek.config.synthesis:SynthesisConfig", set_, teacher=teacher, recipes=recipes
     )
     inputs = {"documents": input_}
     _run("openseek.synthesis.step:synthesise", section, inputs, out, workers, json_)

@@ -37,11 +37,9 @@ def main() -> None:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False) or 0)  # typer.Exit comes back as its code
     except OpenSeekError as error:
         _fail(str(error), 2 if isinstance(error, ConfigError) else 1, type(error).__name__)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
     except typer.Abort:
         _fail("stopped; run the same command again to go on", 130, "Abort")
     except KeyboardInterrupt:
@@ -49,6 +47,7 @@ def main() -> None:
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # click's usage errors
             error.show()
+            _report(str(getattr(error, "message", error)), "UsageError")
             sys.exit(2)
         if os.environ.get("OPENSEEK_LOG", "").upper() == "DEBUG":
             raise
@@ -58,9 +57,13 @@ def main() -> None:
 
 def _fail(message: str, code: int, kind: str) -> None:
     print(f"error: {message}", file=sys.stderr)
+    _report(message, kind)
+    sys.exit(code)
+
+
+def _report(message: str, kind: str) -> None:
     if "--json" in sys.argv:
         print(json.dumps({"state": "failed", "error": message, "kind": kind}, ensure_ascii=False))
-    sys.exit(code)
 
 
 if __name__ == "__main__":

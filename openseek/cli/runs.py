@@ -24,6 +24,9 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="Progress on stderr, one JSON object as stdout's last line.")
 ]
 Config = Annotated[Path, typer.Argument(help="YAML configuration, e.g. configs/demo.yaml.")]
+StoreRoot = Annotated[
+    str, typer.Option("--store", help="Root of the store; empty: $OPENSEEK_STORE or the default.")
+]
 RunName = Annotated[str, typer.Argument(help="Name of a run; `openseek status` lists them.")]
 
 
@@ -94,7 +97,7 @@ def _run(
 
 
 def _runner() -> Any:
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", os.environ.get("OPENSEEK_LOG", "ERROR"))
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", os.environ.get("OPENSEEK_LOG", "CRITICAL"))
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     found = entry_points(group="openseek.runners")
@@ -128,19 +131,20 @@ def plan(
 
 def status(
     name: Annotated[str | None, typer.Argument(help="Name of a run; empty lists all.")] = None,
+    store: StoreRoot = "",
     json_: AsJson = False,
 ) -> None:
     """Show the runs of the store, or the steps of one."""
     from openseek.cli.tables import print_run, print_runs
     from openseek.pipeline.run import load_run
 
-    store = _store()
+    opened = _store(store)
     if name is None:
-        runs = [load_run(store, r) for r in store.runs() if store.read_ref(r, "_run")]
-        _out(runs, json_, print_runs)
+        runs = [load_run(opened, r) for r in opened.runs() if opened.read_ref(r, "_run")]
+        _out({"runs": runs}, json_, lambda body: print_runs(body["runs"]))
         return
-    body = load_run(store, name)
-    body["steps"] = {n: store.read_ref(name, n) for n in body["nodes"]}
+    body = load_run(opened, name)
+    body["steps"] = {n: opened.read_ref(name, n) for n in body["nodes"]}
     _out(body, json_, print_run)
 
 
@@ -154,40 +158,45 @@ def _out(body: Any, json_: bool, show: Any) -> None:
 def report(
     name: RunName,
     out: Annotated[Path | None, typer.Option(help="Copy the report there.")] = None,
+    store: StoreRoot = "",
+    json_: AsJson = False,
 ) -> None:
     """Print the path of a run's HTML report, or copy it."""
-    path = _artifact_folder(name, "report", "") / "report.html"
+    path = source = _artifact_folder(_store(store), name, "report", "") / "report.html"
     if out is not None:
-        shutil.copyfile(path, out)
-        path = out
-    print(path)
+        path = out / path.name if out.is_dir() else out
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, path)
+    print(json.dumps({"report": str(path)}, ensure_ascii=False) if json_ else str(path))
 
 
 def export(
     name: RunName,
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
+    store: StoreRoot = "",
     json_: AsJson = False,
 ) -> None:
     """Copy a run's model out of the store as a Hugging Face folder."""
     if out.exists() and any(out.iterdir()):
         raise ConfigError("the folder is not empty", where=str(out), mend="Choose another one.")
-    source = _artifact_folder(name, "export", "hf/")
+    source = _artifact_folder(_store(store), name, "export", "hf/")
     shutil.copytree(source, out, dirs_exist_ok=True)
     print(json.dumps({"model": str(out)}) if json_ else str(out))
 
 
-def _artifact_folder(run: str, node: str, prefix: str) -> Path:
+def _artifact_folder(store: Any, run: str, node: str, prefix: str) -> Path:
     from openseek.artifacts import Manifest
     from openseek.errors import StoreError
+    from openseek.pipeline.run import load_run
     from openseek.pipeline.summary import lay_out
 
-    store = _store()
     ref = store.read_ref(run, node)
     if ref is None:
+        load_run(store, run)  # a name that is no run at all gets the error that lists them
         raise StoreError(
             f"run {run!r} has no finished step {node!r}",
             where=store.root,
-            mend=f"`openseek resume {run}` finishes it; `openseek status` lists the runs.",
+            mend=f"`openseek resume {run}` finishes it.",
         )
     path = f"steps/{ref['step']}/{ref['key']}/_MANIFEST.json"
     manifest = Manifest.from_json(store.backend.read(path)[0], path)
@@ -195,7 +204,7 @@ def _artifact_folder(run: str, node: str, prefix: str) -> Path:
     return lay_out(files, Path(".openseek/runs").resolve() / run / node)
 
 
-def _store() -> Any:
+def _store(root: str = "") -> Any:
     from openseek.artifacts import Store, store_root
 
-    return Store(store_root(""), Path(".openseek/scratch"))
+    return Store(root or store_root(""), Path(".openseek/scratch"))

@@ -31,19 +31,22 @@ def register(app: typer.Typer) -> None:
 def _open(root: str) -> Any:
     from openseek.artifacts import Store, store_root
 
-    return Store(store_root(root), Path(".openseek/scratch"))
+    return Store(root or store_root(""), Path(".openseek/scratch"))
 
 
 def ls(store: StoreRoot = "", json_: AsJson = False) -> None:
     """List the finished artifacts of the store."""
-    found = sorted(_open(store).manifests(), key=lambda m: m.provenance.get("started", 0.0))
+    opened = _open(store)
+    found = sorted(opened.manifests(), key=lambda m: m.provenance.get("started", 0.0))
     if json_:
         rows = [
             {"step": m.step, "key": m.key, "files": len(m.files), "bytes": m.size, **m.provenance}
             for m in found
         ]
-        print(json.dumps(rows, ensure_ascii=False))
+        print(json.dumps({"artifacts": rows}, ensure_ascii=False))
         return
+    if not found:
+        print(f"no finished artifacts in {opened.root}")
     for m in found:
         at = datetime.fromtimestamp(m.provenance.get("started", 0.0), UTC)
         seconds = m.provenance.get("seconds", 0.0)
@@ -56,6 +59,7 @@ def ls(store: StoreRoot = "", json_: AsJson = False) -> None:
 def show(
     key: Annotated[str, typer.Argument(help="Beginning of a key, as `artifacts ls` prints it.")],
     store: StoreRoot = "",
+    json_: Annotated[bool, typer.Option("--json", help="On one line.")] = False,
 ) -> None:
     """Print the manifest of an artifact as JSON."""
     from dataclasses import asdict
@@ -68,7 +72,7 @@ def show(
     if len(found) > 1:
         keys = ", ".join(m.key[:16] for m in found)
         raise StoreError(f"{key!r} fits several: {keys}", mend="Give more of the key.")
-    print(json.dumps(asdict(found[0]), ensure_ascii=False, indent=1))
+    print(json.dumps(asdict(found[0]), ensure_ascii=False, indent=None if json_ else 1))
 
 
 def verify(
@@ -96,12 +100,14 @@ def verify(
                     opened.invalidate(manifest.folder)
                 break
     if json_:
-        print(json.dumps({"files": n_files, "damaged": damaged}))
+        body = {"files": n_files, "damaged": damaged, "repaired": repair}
+        print(json.dumps(body, ensure_ascii=False))
     else:
         for item in damaged:
             print(f"{item['artifact']}: {item['error']}")
-        print(f"{n_files} files read, {len(damaged)} artifacts damaged")
-    if damaged:
+        done = ", out of use now" if damaged and repair else ""
+        print(f"{n_files} files read, {len(damaged)} artifacts damaged{done}")
+    if damaged and not repair:
         raise typer.Exit(1)
 
 

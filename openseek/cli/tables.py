@@ -86,12 +86,12 @@ def print_plan(plan: dict[str, Any], show_config: bool) -> None:
         [
             step["name"],
             step["state"],
-            ", ".join(step["inputs"]),
+            _after(step["inputs"]),
             "" if step["tokens"] is None else format_count(step["tokens"]),
             "" if step["flops"] is None else f"{step['flops']:.2g}",
             "" if step["bytes"] is None else format_bytes(step["bytes"]),
             "" if step["seconds"] is None else format_seconds(step["seconds"]),
-            step["reason"],
+            _why(step["reason"]),
         ]
         for step in plan["steps"]
     ]
@@ -111,6 +111,14 @@ def print_plan(plan: dict[str, Any], show_config: bool) -> None:
         f"store {plan['store']}",
         soft_wrap=True,
     )
+
+
+def _after(inputs: Sequence[str]) -> str:
+    return ", ".join(inputs) if len(inputs) <= 4 else f"{len(inputs)} steps"
+
+
+def _why(reason: str) -> str:
+    return "its inputs are not known yet" if reason.startswith("after ") else reason
 
 
 def print_runs(runs: Sequence[dict[str, Any]]) -> None:

@@ -115,14 +115,15 @@ def chunks(stream: BinaryIO, name: str) -> Iterator[bytes]:
 
     Raises:
         DamagedStreamError: After the last piece that could be read.
+        TransientError: The connection broke.
     """
     codec = codec_of(name)
     if not codec:
-        while piece := stream.read(CHUNK):
+        while piece := _read(stream, CHUNK, name):
             yield piece
         return
     decoder, pending, started = _decoder(codec), False, False
-    while raw := stream.read(CHUNK // 8):
+    while raw := _read(stream, CHUNK // 8, name):
         while raw:
             if decoder.eof:
                 if not raw.strip(b"\x00"):  # padding after the last member
@@ -144,6 +145,15 @@ def chunks(stream: BinaryIO, name: str) -> Iterator[bytes]:
                 yield piece
     if pending:
         raise DamagedStreamError("compressed stream ends early", where=name)
+
+
+def _read(stream: BinaryIO, size: int, name: str) -> bytes:
+    try:
+        return stream.read(size)
+    except MemoryError:
+        raise
+    except Exception as error:  # s3fs, aiohttp and botocore share no base class
+        raise access_error(error, name) from error
 
 
 def read_whole(stream: BinaryIO, name: str, limit: int) -> bytes | None:

@@ -37,7 +37,7 @@ def mix(ctx: StepContext[MixStepConfig]) -> dict[str, Any]:
     plan = plan_stage(config, buckets)
     report = audit_plan(plan, buckets, config.mixture.limits)
     for finding in report.findings:
-        ctx.log.warning("mixture stage=%s code=%s: %s", config.stage, finding.code, finding.message)
+        ctx.log.info("mixture stage=%s code=%s: %s", config.stage, finding.code, finding.message)
     metrics = {
         "stage": config.stage,
         "n_sequences": plan.n_sequences,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from openseek.artifacts.files import Json
@@ -135,6 +136,7 @@ def _training_cost(pipeline: Pipeline, config: TrainStepConfig, past: Json) -> d
     return cost
 
 
+@cache
 def _matmul_flops_per_s() -> float:
     """Measure fp32 matrix multiplication on all cores, about a tenth of a second."""
     import numpy as np

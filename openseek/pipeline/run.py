@@ -6,6 +6,7 @@ state of every node lives in the store alone.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -28,7 +29,7 @@ from openseek.artifacts.files import Json
 from openseek.artifacts.keys import canonical
 from openseek.config.base import Section
 from openseek.config.pipeline import PipelineConfig
-from openseek.errors import OpenSeekError, StoreError, TransientError
+from openseek.errors import OpenSeekError, PermanentError, StoreError, TransientError
 from openseek.pipeline.dag import Node, build
 
 log = logging.getLogger(__name__)
@@ -133,11 +134,22 @@ class Pipeline:
         spec = self.spec(node, upstream)
         if (found := self.store.find(spec)) is not None:
             return self._outcome(node, found, "cached", started)
-        with self.store.attempt(spec, on_wait=log.info) as attempt:
-            if isinstance(attempt, Manifest):
-                return self._outcome(node, attempt, "cached", started)
-            manifest = self._run(node, spec, attempt, upstream)
+        try:
+            with self.store.attempt(spec, on_wait=log.info) as attempt:
+                if isinstance(attempt, Manifest):
+                    return self._outcome(node, attempt, "cached", started)
+                manifest = self._run(node, spec, attempt, upstream)
+        except (OSError, PermanentError) as error:  # of the step, a worker, or the store
+            if (known := _explain(_os_error(error), node.name, self._places())) is None:
+                raise
+            raise known from error
         return self._outcome(node, manifest, "ran", started)
+
+    def _places(self) -> dict[str, Path]:
+        """List the local folders that a run writes to."""
+        root = self.store.backend.local("")
+        stored = {} if root is None else {"runtime.store": root}
+        return {**stored, "runtime.scratch": self.store.scratch}
 
     def files(self, ref: Ref, prefix: str = "") -> ArtifactFiles:
         """Return the files that a reference points to."""
@@ -161,10 +173,7 @@ class Pipeline:
             log=logging.getLogger(f"openseek.{node.kind}"),
         )
         log.info("step=%s state=running key=%s", node.name, spec.key[:12])
-        try:
-            metrics = node.load()(context)
-        except OSError as error:
-            raise _explain(error, node.name) from error
+        metrics = node.load()(context)
         provenance = {
             **self.provenance,
             "node": node.name,
@@ -196,25 +205,36 @@ class Pipeline:
         self.store.write_ref(self.config.name, "_run", body)
 
 
-def _explain(error: OSError, where: str) -> OpenSeekError | OSError:
-    """Say what a full disk or a missing right means for the run."""
-    import errno
+def _os_error(error: BaseException) -> OSError | None:
+    """Find the machine's fault in an error, also in what `map_shards` says of a worker's."""
+    if isinstance(error, OSError):
+        return error
+    cause = getattr(error.__cause__, "cause", None) if type(error) is PermanentError else None
+    return cause if isinstance(cause, OSError) else None
 
+
+def _explain(error: OSError | None, where: str, places: Mapping[str, Path]) -> OpenSeekError | None:
+    """Say what a full disk, a missing right or a lost connection means for the run."""
+    if error is None:
+        return None
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = shutil.disk_usage(Path.cwd()).free
+        there = {k: next(p for p in (v, *v.parents) if p.exists()) for k, v in places.items()}
+        free = ", ".join(f"{k} has {shutil.disk_usage(v).free:,} bytes" for k, v in there.items())
         return StoreError(
-            f"the disk is full ({error.filename or 'no space left'}; {free:,} bytes free here)",
+            f"the disk is full ({error.filename or 'no space left'}; free: {free})",
             where=where,
             mend="Free some space (`openseek gc`), or set runtime.store and runtime.scratch to "
             "another disk, and run the same command again: what was finished is kept.",
         )
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return StoreError(
-            f"no right to write: {error.filename}", where=where, mend="Mend the folder's rights."
+            f"no right to read or write: {error.filename}",
+            where=where,
+            mend="Mend the folder's rights.",
         )
     if isinstance(error, ConnectionError | TimeoutError):
         return TransientError(f"{type(error).__name__}: {error}", where=where)
-    return error
+    return None
 
 
 def machine_facts() -> Json:

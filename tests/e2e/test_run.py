@@ -33,7 +33,7 @@ def test_it_ends_with_model_scores_and_report(finished: tuple[Bench, dict[str, A
     assert set(states(summary).values()) == {"ran"}
     assert list(summary["bpb"]) == ["foundation", "specialization", "integration"]
     tasks = {r["task"] for r in summary["scores"]["integration"]}
-    assert {"hellaswag", "arc_easy"} < tasks
+    assert {"openbookqa", "arc_easy"} < tasks
     assert any(t.startswith("cloze_") for t in tasks)
     assert summary["peak_rss_bytes"] < 6e9
     page = Path(summary["report"]).read_text()
