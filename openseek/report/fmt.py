@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
-
 from openseek.units import format_bytes, format_count, format_seconds
 
 DASH = "–"
 HUGE = 1e18
+LARGEST = 1e200  # beyond it, differences and squares overflow
 
 
 def number(value: object) -> float | None:
-    """Return a finite float, or None for anything else."""
+    """Return a float that charts can work with, or None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         result = float(value)
     except OverflowError:
         return None
-    return result if math.isfinite(result) else None
+    return result if abs(result) < LARGEST else None
 
 
 def count(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The same run on a real S3 server: all cached from an empty Prefect home, no credential anywhere."""
+"""The same run on a real S3 server: cached from an empty Prefect home, no credential anywhere."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ STAGE = "specialization"
     ("override", "first"),
     [
         ("cleaning.preset=cci4", {"clean"}),
-        ("heldout.fraction=0.1", {"split"}),
+        ("heldout.fraction=0.2", {"split"}),
         ("tokenizer.vocab_size=2048", {"tokenizer"}),
         ("stages.specialization.tokens=48k", {f"mix-{STAGE}", f"train-{STAGE}"}),
         ("evaluation.heldout_bytes=9kB", {f"evaluate-{s}" for s in

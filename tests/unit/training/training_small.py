@@ -61,7 +61,7 @@ def write_inputs(
             "name": category, "category": category, "sequences": per_group,
             "available_sequences": per_group, "segments": [[number, 0, n_tokens]],
         })  # fmt: skip
-    (root / "tokens" / "index.json").write_text("{}")
+    (root / "tokens" / "index.json").write_text(json.dumps({"vocab_size": VOCAB}))
     recipe = {
         "stage": "foundation", "n_sequences": 2 * per_group, "sequence_length": SEQ_LEN,
         "vocab_size": VOCAB, "categories": ["foundation", "code", "math", "cot"], "bos_id": None,
