@@ -7,6 +7,7 @@ OPENSEEK_UI_PORT and PREFECT_HOME.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -70,12 +71,19 @@ def deploy(env: dict[str, str]) -> None:
     known = "pretrain/nightly" in prefect(env, "deployment", "ls")
     prefect(env, "deploy", "--all")
     if not known:
-        prefect(env, "deployment", "schedule", "pause", "pretrain/nightly", "--all")
+        pause_schedules(env, "pretrain/nightly")
     automations = ROOT / "deployments" / "automations"
     existing = prefect(env, "automation", "ls")
     for path in sorted(automations.glob("*.yaml")):
         if path.stem not in existing:
             prefect(env, "automation", "create", "--from-file", str(path))
+
+
+def pause_schedules(env: dict[str, str], deployment: str) -> None:
+    """Pause every schedule of a deployment."""
+    listed = prefect(env, "deployment", "inspect", deployment, "--output", "json")
+    for schedule in json.loads(listed)["schedules"]:
+        prefect(env, "deployment", "schedule", "pause", deployment, schedule["id"])
 
 
 def port_is_free(port: int) -> bool:

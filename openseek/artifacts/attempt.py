@@ -43,10 +43,12 @@ class Attempt:
 
     def shards(self) -> dict[str, ShardRecord]:
         """Return the committed shards; a record whose files are damaged is removed."""
-        sizes = {e.path: e.size for e in self.backend.list(self.folder)}
+        # Records first: their files came before them. In the other order, a shard that another
+        # worker commits in between would look as if its files were missing.
+        records = [(path, self._read_shard(path)) for path in self._shard_paths()]
+        sizes = {e.path: e.size for e in self.backend.list(f"{self.folder}/attempts")}
         found: dict[str, ShardRecord] = {}
-        for path in sorted(p for p in sizes if p.startswith(f"{self.folder}/shards/")):
-            record = self._read_shard(path)
+        for path, record in records:
             if all(sizes.get(f"{self.folder}/{f.path}") == f.size for f in record.files):
                 found[record.shard] = record
             else:

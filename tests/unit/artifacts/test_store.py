@@ -334,3 +334,20 @@ def test_credentials_in_the_url_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="AWS_SECRET_ACCESS_KEY") as caught:
         Store("s3://key:hunter2@bucket/store", tmp_path)
     assert "hunter2" not in str(caught.value)
+
+
+def test_listing_shards_while_others_commit_loses_none(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"), tmp_path / "scratch")
+    with store.attempt(SPEC) as attempt:
+        assert isinstance(attempt, Attempt)
+
+        def commit(i: int) -> None:
+            path = attempt.scratch / str(i)
+            path.write_text(str(i))
+            attempt.commit_shard(f"{i:06d}", {f"{i}.txt": path})
+
+        with ThreadPoolExecutor(4) as pool:
+            commits = [pool.submit(commit, i) for i in range(200)]
+            while not all(c.done() for c in commits):
+                attempt.shards()
+        assert len(attempt.shards()) == 200

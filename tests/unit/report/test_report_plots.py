@@ -153,7 +153,8 @@ def test_ticks_are_few_and_inside(lo, span, n):
     hi = lo + span
     ticks = nice_ticks(lo, hi, n)
     assert len(ticks) <= 4 * n + 4
-    assert all(lo - span * 1e-6 <= t <= hi + span * 1e-6 for t in ticks)
+    slack = span * 1e-6 + 4 * math.ulp(max(abs(lo), abs(hi)))
+    assert all(lo - slack <= t <= hi + slack for t in ticks)
     assert ticks == sorted(set(ticks))
 
 
