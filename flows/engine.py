@@ -28,7 +28,7 @@ TASKS: dict[str, Task[..., Any]] = {
 
 
 def configure(
-    config: str, run_name: str | None, seed: int | None, overrides: Sequence[str]
+    config: str, run_name: str, seed: int | None, overrides: Sequence[str]
 ) -> PipelineConfig:
     """Load a configuration with what the caller changed."""
     changes = list(overrides)

@@ -14,7 +14,7 @@ from openseek.config.pipeline import Stage
 def evaluate(
     stage: Stage = "integration",
     config: str = "configs/demo.yaml",
-    run_name: str | None = None,
+    run_name: str = "",
     overrides: list[str] | None = None,
     force: bool = False,
 ) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from flows.engine import configure, run_dag
 @flow(name="prepare-data", log_prints=False)
 def prepare_data(
     config: str = "configs/demo.yaml",
-    run_name: str | None = None,
+    run_name: str = "",
     overrides: list[str] | None = None,
     force: list[str] | None = None,
 ) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from flows.engine import configure, run_dag
 @flow(name="pretrain", log_prints=False)
 def pretrain(
     config: str = "configs/demo.yaml",
-    run_name: str | None = None,
+    run_name: str = "",
     seed: int | None = None,
     overrides: list[str] | None = None,
     force: list[str] | None = None,
-    fail_at: str | None = None,
+    fail_at: str = "",
 ) -> dict[str, Any]:
     """Run every step from the sources to the report; finished steps are shown as Cached.
 
@@ -32,4 +32,4 @@ def pretrain(
         Summary of the run.
     """
     resolved = configure(config, run_name, seed, overrides or [])
-    return run_dag(resolved, force=force or [], fail_at=fail_at or "")
+    return run_dag(resolved, force=force or [], fail_at=fail_at)

@@ -11,7 +11,7 @@ from openseek.artifacts.files import Json
 def run_pipeline(
     config: str,
     *,
-    run_name: str | None,
+    run_name: str,
     overrides: Sequence[str],
     force: Sequence[str],
     fail_at: str,
@@ -22,5 +22,5 @@ def run_pipeline(
         run_name=run_name,
         overrides=list(overrides),
         force=list(force),
-        fail_at=fail_at or None,
+        fail_at=fail_at,
     )

@@ -14,10 +14,10 @@ from openseek.config.pipeline import Stage
 def train_stage(
     stage: Stage = "foundation",
     config: str = "configs/demo.yaml",
-    run_name: str | None = None,
+    run_name: str = "",
     overrides: list[str] | None = None,
     force: bool = False,
-    fail_at: str | None = None,
+    fail_at: str = "",
 ) -> dict[str, Any]:
     """Train up to one stage; earlier stages and the data are found cached if they are finished.
 
@@ -35,4 +35,4 @@ def train_stage(
     resolved = configure(config, run_name, None, overrides or [])
     target = f"train-{stage}"
     again = [target] if force else []
-    return run_dag(resolved, targets=[target], force=again, fail_at=fail_at or "")
+    return run_dag(resolved, targets=[target], force=again, fail_at=fail_at)

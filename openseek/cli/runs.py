@@ -85,7 +85,7 @@ def _run(
     with MemoryWatch() as memory, LiveDisplay(len(nodes)) as display:
         observe(display)
         display.console.print(f"run {resolved.name}: {len(nodes)} steps")
-        summary = _runner()(path, run_name=None, overrides=overrides, force=force, fail_at=fail_at)
+        summary = _runner()(path, run_name="", overrides=overrides, force=force, fail_at=fail_at)
     summary["seconds"] = round(time.monotonic() - started, 3)
     summary["peak_rss_bytes"] = memory.peak_bytes
     if json_:
