@@ -8,14 +8,13 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-fast lint format ui bench clean
+.PHONY: help setup demo test test-fast lint format ui clean
 
 help:
 	@echo "make demo      set up and run the whole pipeline on this machine's own corpus"
 	@echo "make test      set up and run all tests (make test-fast: those under 6 minutes)"
 	@echo "make lint      ruff, mypy, import contracts"
 	@echo "make ui        Prefect server, worker and deployments; prints the address"
-	@echo "make bench     time the layers against their peers"
 	@echo "make clean     remove .venv and .openseek (with the store!)"
 
 setup: $(STAMP)

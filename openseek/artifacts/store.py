@@ -238,7 +238,7 @@ class Store:
 
 
 def store_root(configured: str) -> str:
-    """Resolve the store's root: the configuration, else $OPENSEEK_STORE, else the default."""
+    """Resolve the store's root: $OPENSEEK_STORE, else the configuration, else the default."""
     return os.environ.get("OPENSEEK_STORE", "") or configured or DEFAULT_ROOT
 
 

@@ -13,7 +13,7 @@ class RuntimeConfig(Section):
     store: str = runtime(
         "",
         "Root of the artifact store: a folder or an fsspec URL (s3://bucket/prefix). "
-        "Empty: $OPENSEEK_STORE, else .openseek/store.",
+        "$OPENSEEK_STORE overrides it. Empty: .openseek/store.",
     )
     scratch: str = runtime(
         "", "Local folder for temporary files and fetched inputs. Empty: .openseek/scratch."
