@@ -73,7 +73,7 @@ def test_ten_kills_change_nothing(tmp_path: Path) -> None:
         process = psutil.Process(run.pid)
         wait_until_working(killed, run.pid, before)
         with contextlib.suppress(psutil.TimeoutExpired):
-            process.wait(moments.uniform(0.1, work_s / 5))
+            process.wait(moments.uniform(0.1, work_s / 6))
         if run.poll() is None:
             kill_tree(process)
             landed.append(time.time() - before)
