@@ -36,9 +36,9 @@ class Scale:
 
 def nice_ticks(lo: float, hi: float, n: int = 5) -> list[float]:
     """Return about `n` multiples of 1, 2, 2.5 or 5 times a power of ten within [lo, hi]."""
-    if not hi > lo:
-        return [lo]
     raw = (hi - lo) / max(n, 1)
+    if not 1e-300 < raw < 1e300:  # empty, or at the ends of what a float holds
+        return [lo]
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
     first = math.ceil(lo / step - 1e-9)

@@ -181,10 +181,11 @@ def test_a_dead_rank_ends_the_step_with_its_log(inputs_root, tmp_path):
 
 
 def test_a_cancel_ends_the_ranks(inputs_root, tmp_path):
+    before = set(psutil.Process().children(recursive=True))
     seen = []
 
     def cancel(done, total, unit="", **info):
-        seen.extend(psutil.Process().children(recursive=True))
+        seen.extend(set(psutil.Process().children(recursive=True)) - before)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
