@@ -16,6 +16,9 @@ from typing import Any, BinaryIO
 from openseek.errors import ConfigError, DataError, OpenSeekError, TransientError
 
 CHUNK = 1 << 20
+FED = 4096
+"""Compressed bytes given to a decoder at once: zstd packs up to 32,768 times, so that a decompression
+bomb costs 128 MB at most."""
 COMPRESSED = (".gz", ".dz", ".zst", ".zstd", ".bz2", ".xz")
 
 _DAMAGE = (zlib.error, lzma.LZMAError, OSError, EOFError)
@@ -108,6 +111,16 @@ def _decoder(codec: str) -> Any:
     return makers[codec]()
 
 
+def _decoded(decoder: Any, data: bytes) -> Iterator[bytes]:
+    """Yield what a decoder makes of some bytes; bz2 and xz, which pack tighter, in pieces."""
+    if not isinstance(decoder, bz2.BZ2Decompressor | lzma.LZMADecompressor):
+        yield decoder.decompress(data)
+        return
+    yield decoder.decompress(data, CHUNK)
+    while not (decoder.needs_input or decoder.eof):
+        yield decoder.decompress(b"", CHUNK)
+
+
 def chunks(stream: BinaryIO, name: str) -> Iterator[bytes]:
     """Yield a stream's content in pieces, decompressed according to the suffix of its name.
 
@@ -122,27 +135,44 @@ def chunks(stream: BinaryIO, name: str) -> Iterator[bytes]:
         while piece := _read(stream, CHUNK, name):
             yield piece
         return
-    decoder, pending, started = _decoder(codec), False, False
-    while raw := _read(stream, CHUNK // 8, name):
-        while raw:
-            if decoder.eof:
-                if not raw.strip(b"\x00"):  # padding after the last member
-                    break
-                decoder = _decoder(codec)
-            try:
-                piece = decoder.decompress(raw)
-            except Exception as error:
-                if not isinstance(error, _DAMAGE) and type(error).__name__ != "ZstdError":
-                    raise
-                what = "is damaged" if started else "cannot be decompressed"
-                raise DamagedStreamError(
-                    f"compressed stream {what} ({error})", where=name
-                ) from error
-            pending = not decoder.eof
-            raw = decoder.unused_data if decoder.eof else b""
-            if piece:
-                started = True
+    held = bytearray()
+    try:
+        for piece in _decompressed(stream, name, codec):
+            large = len(piece) >= CHUNK // 8
+            if held and (large or len(held) >= CHUNK // 8):
+                yield bytes(held)
+                held.clear()
+            if large:
                 yield piece
+            else:
+                held += piece
+    except DamagedStreamError:
+        if held:
+            yield bytes(held)
+        raise
+    if held:
+        yield bytes(held)
+
+
+def _decompressed(stream: BinaryIO, name: str, codec: str) -> Iterator[bytes]:
+    decoder, pending = _decoder(codec), False
+    while raw := _read(stream, CHUNK // 8, name):
+        for start in range(0, len(raw), FED):
+            fed = raw[start : start + FED]
+            while fed:
+                if decoder.eof:
+                    if not fed.strip(b"\x00"):  # padding after the last member
+                        break
+                    decoder = _decoder(codec)
+                try:
+                    yield from _decoded(decoder, fed)
+                except Exception as error:
+                    if not isinstance(error, _DAMAGE) and type(error).__name__ != "ZstdError":
+                        raise
+                    what = f"compressed stream is damaged ({error})"
+                    raise DamagedStreamError(what, where=name) from error
+                pending = not decoder.eof
+                fed = decoder.unused_data if decoder.eof else b""
     if pending:
         raise DamagedStreamError("compressed stream ends early", where=name)
 

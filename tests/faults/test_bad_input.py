@@ -175,8 +175,8 @@ def test_a_bad_row_is_set_aside_with_its_reason_and_counted(
 @pytest.mark.parametrize(
     ("name", "data", "what"),
     [
-        ("a.jsonl.gz", NONSENSE, "cannot be decompressed"),
-        ("a.jsonl.zst", NONSENSE, "cannot be decompressed"),
+        ("a.jsonl.gz", NONSENSE, "no document in 1 files .*compressed stream is damaged"),
+        ("a.jsonl.zst", NONSENSE, "no document in 1 files .*compressed stream is damaged"),
         ("a.parquet", NONSENSE, "not a readable"),
         ("a.jsonl", b'{"\xff": 1}\n' * 20 + GOOD, "20 of 40 rows are bad .not UTF-8: 20"),
         ("a.jsonl", b'{"text": "\n' * 20 + GOOD, "20 of 40 rows are bad .not JSON: 20"),
