@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from prefect import State, Task
@@ -59,9 +60,10 @@ def run_dag(
     pipeline = Pipeline(config, dict.fromkeys(force, nonce), provenance=provenance)
     nodes = select(pipeline.nodes, targets)
     select(pipeline.nodes, force)  # a misspelt name is an error, not a no-op
-    pipeline.store.probe()
-    pipeline.store.clear_dead_scratch()
-    pipeline.write_run("running")
+    with pipeline.explained(f"run {config.name}"):
+        pipeline.store.probe()
+        pipeline.store.clear_dead_scratch()
+        pipeline.write_run("running")
     results: dict[str, Any] = {}
     try:
         for node in nodes:
@@ -72,10 +74,12 @@ def run_dag(
             made = step(quote(pipeline), node.name, upstream, fail_at)
             results[node.name] = made.result() if isinstance(made, State) else made
     except BaseException:
-        pipeline.write_run("failed")
+        with suppress(OSError):  # on a full disk the first error is the one to see
+            pipeline.write_run("failed")
         raise
     finally:
         compute.shutdown()
     summary = summarise(pipeline, [outcome_of(pipeline, r) for r in results.values()])
-    pipeline.write_run("done", summary=summary)
+    with pipeline.explained(f"run {config.name}"):
+        pipeline.write_run("done", summary=summary)
     return summary

@@ -54,6 +54,7 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     grpc = {f"{name}.grpc": str(free_port()) for name in ports}
     options = [f"-{name}={port}" for name, port in {**ports, **grpc}.items()]
     fixed = ["-ip=127.0.0.1", "-s3", "-s3.config=s3.json", "-dir=.", "-volume.max=50"]
+    fixed += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # else on ports of their own choice
     with (home / "weed.log").open("w") as log:
         server = subprocess.Popen(
             [weed, "server", *fixed, "-master.volumeSizeLimitMB=64", *options],

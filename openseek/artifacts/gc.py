@@ -19,12 +19,15 @@ class GcReport:
         files: Paths of orphans.
         bytes: Their size.
         kept_live: Step folders left alone since a live process holds their lease.
+        unreadable: Step folders left alone since a record of theirs is damaged
+            (`openseek artifacts verify --repair` takes it out of use).
         steps: Step folders seen.
     """
 
     files: list[str] = field(default_factory=list)
     bytes: int = 0
     kept_live: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     steps: int = 0
 
 
@@ -47,9 +50,12 @@ def collect(
         if _is_live(store, folder, entries):
             report.kept_live.append(folder)
             continue
-        keep = (
-            set() if referenced is not None and folder not in referenced else _named(store, entries)
-        )
+        try:
+            drop = referenced is not None and folder not in referenced
+            keep = set() if drop else _named(store, entries)
+        except (ValueError, KeyError, TypeError):  # a record that is damaged names nothing
+            report.unreadable.append(folder)
+            continue
         for entry in entries:
             if entry.path in keep or now - entry.modified < older_than_s:
                 continue

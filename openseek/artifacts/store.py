@@ -101,20 +101,29 @@ class Store:
 
     def find(self, spec: Spec) -> Manifest | None:
         """Return the manifest of a finished step whose files are all there, else None."""
-        try:
-            data, _ = self.backend.read(f"{spec.folder}/_MANIFEST.json")
-        except FileNotFoundError:
-            return None
-        try:
-            manifest = Manifest.from_json(data, spec.folder)
-        except (CorruptArtifactError, ValueError, TypeError, KeyError) as error:
-            log.warning("manifest=unreadable step=%s error=%s", spec.folder, error)
+        if (manifest := self._read_manifest(spec.folder)) is None:
             return None
         missing = self.missing_files(manifest)
         if missing:
             log.warning("manifest=ignored step=%s missing=%s", spec.folder, missing[:3])
             return None
         return manifest
+
+    def _read_manifest(
+        self, folder: str, on_bad: Callable[[str, str], None] | None = None
+    ) -> Manifest | None:
+        try:
+            data, _ = self.backend.read(f"{folder}/_MANIFEST.json")
+        except FileNotFoundError:
+            return None
+        try:
+            return Manifest.from_json(data, folder)
+        except (CorruptArtifactError, ValueError, TypeError, KeyError) as error:
+            if on_bad is not None:
+                on_bad(folder, f"the manifest cannot be read ({type(error).__name__}: {error})")
+            else:
+                log.warning("manifest=unreadable step=%s error=%s", folder, error)
+            return None
 
     def missing_files(self, manifest: Manifest) -> list[str]:
         """List the files of a manifest that are gone or have another size."""
@@ -221,11 +230,17 @@ class Store:
         """List the runs that have pointers."""
         return sorted({e.path.split("/")[1] for e in self.backend.list("refs")})
 
-    def manifests(self) -> Iterator[Manifest]:
-        """Read every manifest of the store."""
+    def manifests(self, on_bad: Callable[[str, str], None] | None = None) -> Iterator[Manifest]:
+        """Read every manifest of the store; one that cannot be read is left out with a warning.
+
+        Args:
+            on_bad: Receives folder and error of each such one, instead of the log.
+        """
         for entry in self.backend.list("steps"):
             if entry.path.endswith("/_MANIFEST.json"):
-                yield Manifest.from_json(self.backend.read(entry.path)[0], entry.path)
+                folder = entry.path.removesuffix("/_MANIFEST.json")
+                if (manifest := self._read_manifest(folder, on_bad)) is not None:
+                    yield manifest
 
     def clear_dead_scratch(self) -> int:
         """Remove scratch folders of processes that are gone; returns how many."""

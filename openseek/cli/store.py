@@ -88,16 +88,20 @@ def verify(
     opened = _open(store)
     damaged: list[dict[str, str]] = []
     n_files = 0
-    for manifest in opened.manifests():
+
+    def set_aside(folder: str, error: str) -> None:
+        damaged.append({"artifact": folder, "error": error})
+        if repair:
+            opened.invalidate(folder)
+
+    for manifest in opened.manifests(set_aside):
         files = opened.files(manifest)
         for record in manifest.files:
             n_files += 1
             try:
                 files.local(record.name)
             except CorruptArtifactError as error:
-                damaged.append({"artifact": manifest.folder, "error": str(error)})
-                if repair:
-                    opened.invalidate(manifest.folder)
+                set_aside(manifest.folder, str(error))
                 break
     if json_:
         body = {"files": n_files, "damaged": damaged, "repaired": repair}
@@ -131,10 +135,15 @@ def gc(
         dry_run=dry_run,
     )
     if json_:
-        print(json.dumps({"files": report.files, "bytes": report.bytes, "live": report.kept_live}))
+        body = {"files": report.files, "bytes": report.bytes, "live": report.kept_live}
+        print(json.dumps({**body, "unreadable": report.unreadable}))
         return
     verb = "to remove" if dry_run else "removed"
     print(
         f"{len(report.files)} files {verb}, {format_bytes(report.bytes)}; {report.steps} steps "
         f"looked at, {len(report.kept_live)} at work, {time.monotonic() - started:.1f}s"
     )
+    for folder in report.unreadable:
+        print(
+            f"{folder}: left alone, a record is damaged; mend: openseek artifacts verify --repair"
+        )

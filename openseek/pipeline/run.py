@@ -11,10 +11,12 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,6 +36,11 @@ from openseek.pipeline.dag import Node, build
 
 log = logging.getLogger(__name__)
 
+# What native writers (and a rank's traceback) say of a full disk, where no errno tells it.
+_FULL = re.compile(
+    r"No space left on device|os error 28|Not enough free space to write"
+    r"|PytorchStreamWriter failed writing|inline_container\.cc:\d+\] \. unexpected pos"
+)
 PACKAGES = ("torch", "deepspeed", "ray", "prefect", "lighteval", "transformers", "tokenizers")
 
 
@@ -134,16 +141,22 @@ class Pipeline:
         spec = self.spec(node, upstream)
         if (found := self.store.find(spec)) is not None:
             return self._outcome(node, found, "cached", started)
-        try:
+        with self.explained(node.name):
             with self.store.attempt(spec, on_wait=log.info) as attempt:
                 if isinstance(attempt, Manifest):
                     return self._outcome(node, attempt, "cached", started)
                 manifest = self._run(node, spec, attempt, upstream)
-        except (OSError, PermanentError) as error:  # of the step, a worker, or the store
-            if (known := _explain(_os_error(error), node.name, self._places())) is None:
+            return self._outcome(node, manifest, "ran", started)
+
+    @contextmanager
+    def explained(self, where: str) -> Iterator[None]:
+        """Turn a fault of the machine (of a step, a worker or the store) into one with its mend."""
+        try:
+            yield
+        except Exception as error:
+            if (known := _explain(_os_error(error), where, self._places())) is None:
                 raise
             raise known from error
-        return self._outcome(node, manifest, "ran", started)
 
     def _places(self) -> dict[str, Path]:
         """List the local folders that a run writes to."""
@@ -206,11 +219,14 @@ class Pipeline:
 
 
 def _os_error(error: BaseException) -> OSError | None:
-    """Find the machine's fault in an error, also in what `map_shards` says of a worker's."""
-    if isinstance(error, OSError):
-        return error
+    """Find the machine's fault in an error, also in what a worker or a native writer says of it."""
     cause = getattr(error.__cause__, "cause", None) if type(error) is PermanentError else None
-    return cause if isinstance(cause, OSError) else None
+    for found in (error, cause):
+        if isinstance(found, OSError) and found.errno is not None:
+            return found
+    if _FULL.search(str(error)):
+        return OSError(errno.ENOSPC, str(error))
+    return error if isinstance(error, OSError) else None
 
 
 def _explain(error: OSError | None, where: str, places: Mapping[str, Path]) -> OpenSeekError | None:
@@ -221,7 +237,7 @@ def _explain(error: OSError | None, where: str, places: Mapping[str, Path]) -> O
         there = {k: next(p for p in (v, *v.parents) if p.exists()) for k, v in places.items()}
         free = ", ".join(f"{k} has {shutil.disk_usage(v).free:,} bytes" for k, v in there.items())
         return StoreError(
-            f"the disk is full ({error.filename or 'no space left'}; free: {free})",
+            f"the disk is full ({error.filename or error.strerror or 'no space left'}; free: {free})",
             where=where,
             mend="Free some space (`openseek gc`), or set runtime.store and runtime.scratch to "
             "another disk, and run the same command again: what was finished is kept.",

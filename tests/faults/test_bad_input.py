@@ -321,6 +321,49 @@ def test_a_full_disk_says_so_and_the_same_command_goes_on_later(
     assert found["texts"] == [t for data in lines for t in plain(data)]
 
 
+def fill_disk_by(home: str, disk: str) -> Json:
+    """Let each library's own writer meet a full disk, inside a step and outside of one."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import torch
+    from safetensors.torch import save_file
+
+    made = pipeline(Path(home), Path(home) / "0.jsonl", store=f"{disk}/store")
+    large, target = torch.zeros(DISK), Path(disk) / "large"
+    writers: dict[str, Callable[[], object]] = {
+        "safetensors": lambda: save_file({"a": large}, target),
+        "torch": lambda: torch.save(large, target),
+        "numpy": lambda: np.save(target, large.numpy()),
+        "parquet": lambda: pq.write_table(pa.table({"a": np.random.rand(DISK)}), target),
+        "python": lambda: target.write_bytes(b"x" * 2 * DISK),
+        "run record": lambda: made.write_run("running", facts="x" * 2 * DISK),
+    }
+    found: Json = {}
+    for name, write in writers.items():
+        try:
+            with made.explained(name):
+                write()
+        except OpenSeekError as error:
+            found[name] = [type(error).__name__, error.what, error.where, error.mend]
+        target.unlink(missing_ok=True)
+    return {"writers": list(writers), "found": found}
+
+
+def test_a_full_disk_is_told_whoever_writes(tmp_path: Path) -> None:
+    (tmp_path / "0.jsonl").write_bytes(GOOD)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f'mount -t tmpfs -o size={DISK} none "{disk}" && exec "$@"'
+    wrap = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    answer = child("fill_disk_by", tmp_path, disk, wrap=wrap)
+    assert list(answer["found"]) == answer["writers"]
+    for name, (kind, what, where, mend) in answer["found"].items():
+        assert (kind, where) == ("StoreError", name)
+        assert "the disk is full" in what, what
+        assert "Free some space" in mend
+
+
 class Breaking(io.BytesIO):
     """A download whose connection is reset after its first bytes."""
 

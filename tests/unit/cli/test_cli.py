@@ -354,6 +354,24 @@ def test_verify_finds_damage_and_repair_takes_it_out_of_use(openseek: Shell, sto
     assert [r["key"] for r in rows] == [good.key]
 
 
+def test_a_manifest_cut_short_is_reported_repaired_and_left_alone_by_gc(
+    openseek: Shell, home: Path, store: Store
+) -> None:
+    good = finish(store, "clean", "a.txt", "one")
+    bad = finish(store, "dedup", "a.txt", "two")
+    path = home / "store" / bad.folder / "_MANIFEST.json"
+    path.write_bytes(path.read_bytes()[:100])
+    rows = openseek("artifacts", "ls", "--json").json()["artifacts"]
+    assert [r["key"] for r in rows] == [good.key]
+    assert openseek("gc", "--older-than-hours", "0", "--json").json()["unreadable"] == [bad.folder]
+    found = openseek("artifacts", "verify", "--json")
+    assert found.code == 1
+    assert "the manifest cannot be read" in found.json()["damaged"][0]["error"]
+    assert openseek("artifacts", "verify", "--repair").code == 0
+    assert not path.exists()
+    assert openseek("artifacts", "verify").code == 0
+
+
 def test_gc_reports_before_it_removes(openseek: Shell, home: Path, store: Store) -> None:
     made = finish(store, "clean", "a.txt", "one")
     orphan = home / "store" / made.folder / "attempts" / "dead" / "half.txt"
