@@ -17,8 +17,8 @@ from openseek.errors import ConfigError, DataError, OpenSeekError, TransientErro
 
 CHUNK = 1 << 20
 FED = 4096
-"""Compressed bytes given to a decoder at once: zstd packs up to 32,768 times, so that a decompression
-bomb costs 128 MB at most."""
+"""Compressed bytes given to a decoder at once. zstd packs up to 32,768 times: a decompression bomb
+costs 128 MB at most."""
 COMPRESSED = (".gz", ".dz", ".zst", ".zstd", ".bz2", ".xz")
 
 _DAMAGE = (zlib.error, lzma.LZMAError, OSError, EOFError)

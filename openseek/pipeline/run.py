@@ -237,7 +237,7 @@ def _explain(error: OSError | None, where: str, places: Mapping[str, Path]) -> O
         there = {k: next(p for p in (v, *v.parents) if p.exists()) for k, v in places.items()}
         free = ", ".join(f"{k} has {shutil.disk_usage(v).free:,} bytes" for k, v in there.items())
         return StoreError(
-            f"the disk is full ({error.filename or error.strerror or 'no space left'}; free: {free})",
+            f"the disk is full ({error.filename or error.strerror}; free: {free})",
             where=where,
             mend="Free some space (`openseek gc`), or set runtime.store and runtime.scratch to "
             "another disk, and run the same command again: what was finished is kept.",

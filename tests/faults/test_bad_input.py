@@ -335,7 +335,9 @@ def fill_disk_by(home: str, disk: str) -> Json:
         "safetensors": lambda: save_file({"a": large}, target),
         "torch": lambda: torch.save(large, target),
         "numpy": lambda: np.save(target, large.numpy()),
-        "parquet": lambda: pq.write_table(pa.table({"a": np.random.rand(DISK)}), target),
+        "parquet": lambda: pq.write_table(
+            pa.table({"a": np.random.default_rng(0).random(DISK)}), target
+        ),
         "python": lambda: target.write_bytes(b"x" * 2 * DISK),
         "run record": lambda: made.write_run("running", facts="x" * 2 * DISK),
     }
