@@ -21,9 +21,6 @@ class ReportConfig(Section):
         description="Step -> logical input -> step that makes it, in the order in which steps run. "
         "Empty: derived from the artifacts' lineage.",
     )
-    states: dict[str, str] = runtime(
-        {}, "Step -> ran or cached, as far as known when the report is made."
-    )
     machine: dict[str, Any] = runtime(
         {}, "Facts about the machine (cpu, cores, memory, packages). Empty: from the lineage."
     )

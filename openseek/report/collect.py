@@ -36,7 +36,6 @@ def collect(
     name: str,
     config: Json | None = None,
     dag: Mapping[str, Mapping[str, str]] | None = None,
-    states: Mapping[str, str] | None = None,
     machine: Json | None = None,
     state: str = "done",
 ) -> RunRecord:
@@ -47,7 +46,6 @@ def collect(
         name: Name of the run.
         config: The resolved configuration.
         dag: Step -> logical input -> step; derived from the digests in the lineage if empty.
-        states: Step -> `ran` or `cached`; `done` where it says nothing.
         machine: Facts about the machine; from the newest lineage if empty.
         state: State of the run.
     """
@@ -62,13 +60,11 @@ def collect(
         inputs, key=lambda s: (order.index(s) if s in order else len(order), *_rank(s))
     ):
         edges = dict(dag[step]) if dag and step in dag else _edges(inputs[step], known, step)
-        steps.append(_record(step, inputs[step], edges, (states or {}).get(step, "done")))
+        steps.append(_record(step, inputs[step], edges, "done"))
     for step in order:
         if step not in inputs and kind_of(step) != "report":
             edges = dict((dag or {}).get(step, {}))
-            steps.append(
-                StepRecord(step, kind_of(step), (states or {}).get(step, "pending"), inputs=edges)
-            )
+            steps.append(StepRecord(step, kind_of(step), "pending", inputs=edges))
     started = min((t for s in steps if (t := started_at(s))), default="")
     return RunRecord(
         name,

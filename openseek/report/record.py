@@ -16,8 +16,7 @@ class StepRecord:
     Attributes:
         name: Name in the DAG, e.g. `clean` or `train-foundation`.
         kind: Name without the stage, e.g. `train`.
-        state: `ran` in this run, `cached` from an earlier one, `done` (either), `failed` or
-            `pending`.
+        state: `done`, `failed` or `pending`.
         key: The artifact's key.
         seconds: Time the attempt took that made the artifact; None when not known.
         inputs: Logical name of an input -> name of the step that made it.

@@ -24,7 +24,6 @@ def report(ctx: StepContext[ReportConfig]) -> dict[str, Any]:
         name=config.name,
         config=config.config,
         dag=config.dag,
-        states=config.states,
         machine=config.machine,
     )
     page = render_report(run)

@@ -139,12 +139,11 @@ def _documents(run: RunRecord) -> tuple[str, str, str, str]:
 
 
 def _time(run: RunRecord) -> tuple[str, str, str, str]:
-    cached = sum(s.state == "cached" for s in run.steps)
     return (
         "Work in all steps",
         fmt.duration(run.seconds),
         "",
-        f"{len(run.steps)} steps" + (f", {cached} cached" if cached else ""),
+        f"{len(run.steps)} steps",
     )
 
 

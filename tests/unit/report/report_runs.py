@@ -438,7 +438,7 @@ def full_run():
         StepRecord(
             name,
             name.split("-")[0],
-            "cached" if i < 5 else "ran",
+            "done",
             _key(name),
             round(rng.uniform(1, 12), 2) if "train" not in name else 88.4,
             inputs,
