@@ -120,8 +120,8 @@ def fetch_npm(spec: str, runtime: RuntimeConfig) -> Fetched:
     """
     name, _, version = spec.rpartition("@")
     command = [
-        "npm", "pack", spec, "--ignore-scripts", "--silent", "--fetch-retries=1",
-        "--fetch-timeout=20000",
+        "npm", "pack", "--ignore-scripts", "--loglevel=error", "--fetch-retries=1",
+        "--fetch-timeout=20000", spec,
     ]  # fmt: skip
     return _fetch(
         "npm", spec, runtime, lambda folder: _run(command, folder), lambda _: (name, version)
@@ -320,10 +320,8 @@ def _run(command: list[str], folder: Path) -> str:
         ) from error
     if done.returncode:
         said = [line for line in (done.stderr + "\n" + done.stdout).split("\n") if line.strip()]
-        reason = next(
-            (s for s in said if s.startswith(("E: ", "ERROR", "npm error"))),
-            said[-1] if said else "no message",
-        )
+        errors = [s.strip() for s in said if s.startswith(("E: ", "ERROR", "npm error"))]
+        reason = "; ".join(errors[:2]) or (said[-1] if said else "no message")
         raise SourceMissingError(
             f"{tool} failed: {reason.strip()[:300]}",
             where=command[-1],
