@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-In = Annotated[Path, typer.Argument(help="Folder with the input files.")]
+In = Annotated[
+    Path,
+    typer.Argument(help="Folder with JSONL (.gz, .zst), parquet or text files, or our shards."),
+]
 Out = Annotated[Path, typer.Argument(help="Folder to write; the same one again goes on.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Change a key of the section: min_chars=50.")
 ]
 Workers = Annotated[int, typer.Option(help="Shards at the same time; 0: one per CPU.")]
+Text = Annotated[str, typer.Option(help="Column with the text, where IN is not our own shards.")]
+Category = Annotated[str, typer.Option(help="Category of such rows: foundation, code, math, cot.")]
+Lang = Annotated[str, typer.Option(help="Their language: en, zh-Hans, zh-Hant, code, und.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object as stdout's last line.")]
 
 # command -> (step function, section, input's name, help)
@@ -46,7 +51,7 @@ DATA = {
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     data = typer.Typer(
-        help="Data layers on folders of document shards (parquet).", no_args_is_help=True
+        help="Data layers on folders of JSONL, parquet or text.", no_args_is_help=True
     )
     data.command("ingest")(ingest)
     for name, (function, section, about) in DATA.items():
@@ -85,27 +90,9 @@ def _section(path: str, overrides: list[str] | None, **fixed: Any) -> Any:
 def _run(
     function: str, config: Any, inputs: dict[str, Path], out: Path, workers: int, json_: bool
 ) -> None:
-    from openseek.artifacts import FolderFiles, FolderOutput, StepContext
-    from openseek.compute import shutdown
-    from openseek.config.runtime import RuntimeConfig
-    from openseek.errors import DataError
+    from openseek.cli.folders import run_step
 
-    for path in inputs.values():
-        if not path.is_dir():  # before the output folder is made
-            raise DataError("no such folder", where=str(path), mend="Check the path.")
-    output = FolderOutput(out)
-    context: StepContext[Any] = StepContext(
-        config=config,
-        inputs={name: FolderFiles(path) for name, path in inputs.items()},
-        out=output,
-        runtime=RuntimeConfig(workers=workers),
-        progress=_progress,
-    )
-    try:
-        metrics = _load(function)(context)
-    finally:
-        shutdown()
-    output.finish(metrics)
+    metrics = run_step(_load(function), config, inputs, out, workers)
     if json_:
         print(json.dumps({"out": str(out), **metrics}, ensure_ascii=False))
     else:
@@ -115,16 +102,24 @@ def _run(
         print(f"{'report':<20} {out / '_report.json'}")
 
 
-def _progress(done: float, total: float, unit: str = "", **info: Any) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done:g}/{total:g} {unit} ", end="", file=sys.stderr, flush=True)
-
-
 def _documents_command(function: str, section: str) -> Callable[..., None]:
     def command(
-        input_: In, out: Out, set_: Set = None, workers: Workers = 0, json_: AsJson = False
+        input_: In,
+        out: Out,
+        set_: Set = None,
+        text: Text = "text",
+        category: Category = "foundation",
+        lang: Lang = "und",
+        workers: Workers = 0,
+        json_: AsJson = False,
     ) -> None:
-        _run(function, _section(section, set_), {"documents": input_}, out, workers, json_)
+        from openseek.cli.folders import as_documents
+
+        config = _section(section, set_)
+        documents = as_documents(
+            input_, out, text=text, category=category, lang=lang, workers=workers
+        )
+        _run(function, config, {"documents": documents}, out, workers, json_)
 
     return command
 

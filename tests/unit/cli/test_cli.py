@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -442,6 +443,38 @@ def test_data_clean_on_a_folder(openseek: Shell, home: Path, documents: Path) ->
     again = openseek("data", "clean", documents, "out", "--json")
     assert again.json() == metrics
     assert "documents_out" in openseek("data", "clean", documents, "out").out
+
+
+def test_data_clean_reads_jsonl_with_a_column_of_another_name(
+    openseek: Shell, home: Path, documents: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openseek.corpus.step.map_shards", serial)
+    rows = pq.read_table(documents / "web-00000.parquet", columns=["text"]).to_pylist()
+    lines = "".join(json.dumps({"body": row["text"]}) + "\n" for row in rows)
+    (home / "raw").mkdir()
+    (home / "raw" / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    call = ("data", "clean", "raw", "out", "--text", "body", "--lang", "en", "--json")
+    done = openseek(*call)
+    assert done.code == 0, done.err
+    assert (done.json()["documents_in"], done.json()["documents_out"]) == (7, 6)
+    (kept,) = (home / "out").glob("*.parquet")
+    table = pq.read_table(kept).to_pylist()
+    assert {(r["source"], r["category"], r["lang"]) for r in table} == {("raw", "foundation", "en")}
+    assert openseek(*call).json() == done.json()
+
+
+def test_a_folder_of_another_call_is_never_taken_for_this_ones(
+    openseek: Shell, home: Path, documents: Path
+) -> None:
+    assert openseek("data", "clean", documents, "out").code == 0
+    other = openseek("data", "clean", documents, "out", "--set", "pii.enabled=false")
+    assert other.code == 2
+    assert "another call (config.pii.enabled)" in other.err
+    (home / "mine").mkdir()
+    (home / "mine" / "thesis.txt").write_text("x")
+    taken = openseek("data", "clean", documents, "mine")
+    assert taken.code == 2
+    assert "not empty (thesis.txt)" in taken.err
 
 
 def test_data_clean_says_which_keys_a_section_has(
