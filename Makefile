@@ -8,14 +8,15 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-fast lint format ui clean
+.PHONY: help setup demo test test-fast lint format ui bench clean
 
 help:
 	@echo "make demo      set up and run the whole pipeline on this machine's own corpus"
 	@echo "make test      set up and run all tests (make test-fast: those under 6 minutes)"
 	@echo "make lint      ruff, mypy, import contracts"
 	@echo "make ui        Prefect server, worker and deployments; prints the address"
-	@echo "make clean     remove .venv and .openseek (with the store!)"
+	@echo "make bench     time the layers against their peers (in a virtual environment of their own)"
+	@echo "make clean     remove .venv, .venv-bench and .openseek (with the store!)"
 
 setup: $(STAMP)
 
@@ -54,5 +55,16 @@ format: setup
 ui: setup
 	$(BIN)/python deployments/local_ui.py
 
+BENCH := .venv-bench
+$(BENCH)/.installed: benchmarks/requirements.txt
+	"$(PYTHON)" -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@touch $@
+
+BENCH_CORPUS ?= .openseek/bench-corpus
+bench: setup $(BENCH)/.installed
+	$(BIN)/openseek data ingest benchmarks/sources.yaml $(BENCH_CORPUS)
+	$(BIN)/python benchmarks/data.py $(BENCH_CORPUS)
+
 clean:
-	rm -rf $(VENV) .openseek
+	rm -rf $(VENV) $(BENCH) .openseek
