@@ -1,7 +1,7 @@
 """Kill -9 of the whole process tree at random moments: the same result, nothing lost.
 
-The moments are drawn from the time in which a run works, with a seed that is printed; each start
-gets a share of it, so that the kills are spread over all steps.
+Kill k falls a random time after k tenths of the steps are done, so that the kills are spread over
+all of them; the seed of the times is printed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -48,36 +49,42 @@ def loss_lines(bench: Bench) -> dict[str, str]:
     return lines
 
 
-def wait_until_working(bench: Bench, pid: int, before: float) -> None:
-    """Wait until the run has written its record anew, which it does when the steps begin."""
+def n_done(bench: Bench) -> int:
+    """Count the steps that are committed."""
+    return len(list(Path(bench.store).glob("steps/*/*/_MANIFEST.json")))
+
+
+def is_working(bench: Bench, before: float) -> bool:
+    """Tell whether the run has written its record anew, which it does when the steps begin."""
     record = Path(bench.store) / "refs" / "tiny" / "_run.json"
-    while psutil.pid_exists(pid):
-        if record.exists() and record.stat().st_mtime > before:
-            return
-        time.sleep(0.05)
+    return record.exists() and record.stat().st_mtime > before
 
 
 def test_ten_kills_change_nothing(tmp_path: Path) -> None:
     whole = Bench.make(tmp_path / "whole")
     expected = whole.run()
-    work_s = sum(s["seconds"] for s in expected["steps"])
+    n_steps = len(expected["steps"])
+    mean_s = sum(s["seconds"] for s in expected["steps"]) / n_steps
     seed = int(os.environ.get("OPENSEEK_KILL_SEED", "0")) or random.randrange(10**6)
-    print(f"OPENSEEK_KILL_SEED={seed} work_s={work_s:.1f}")
+    print(f"OPENSEEK_KILL_SEED={seed} n_steps={n_steps} mean_s={mean_s:.1f}")
     moments = random.Random(seed)
 
     killed = Bench.make(tmp_path / "killed")
     landed = []
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         before = time.time()
         run = killed.start()
-        process = psutil.Process(run.pid)
-        wait_until_working(killed, run.pid, before)
-        with contextlib.suppress(psutil.TimeoutExpired):
-            process.wait(moments.uniform(0.1, work_s / 6))
+        while run.poll() is None and kill:  # the first one falls into the start-up
+            if is_working(killed, before) and n_done(killed) >= kill * n_steps // KILLS:
+                break
+            time.sleep(0.02)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(moments.uniform(0.1, mean_s / 2))
         if run.poll() is None:
-            kill_tree(process)
-            landed.append(time.time() - before)
+            kill_tree(psutil.Process(run.pid))
+            landed.append(n_done(killed))
         run.wait()
+    print(f"steps done at each kill: {landed}")
     assert len(landed) == KILLS, "the run finished before the last kill: draw shorter moments"
 
     resumed = killed.run()
@@ -94,7 +101,7 @@ def orphans(bench: Bench) -> list[dict[str, Any]]:
 
     collect(store, older_than_s=0)
     damaged = []
-    for manifest in store.manifests():
+    for manifest in store.manifests(lambda *bad: damaged.append({"step": bad[0], "error": bad[1]})):
         files = store.files(manifest)
         for record in manifest.files:
             try:
