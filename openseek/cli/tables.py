@@ -104,7 +104,7 @@ def print_plan(plan: dict[str, Any], show_config: bool) -> None:
         )
     todo = sum(s["state"] != "hit" for s in plan["steps"])
     unknown = sum(s["state"] != "hit" and s["seconds"] is None for s in plan["steps"])
-    note = f", without {unknown} steps that this store has never seen" if unknown else ""
+    note = f", without {unknown} steps of which nothing is known" if unknown else ""
     console.print(
         f"{todo} of {len(plan['steps'])} steps to do: {format_count(plan['tokens'])} tokens to "
         f"train on, {plan['flops']:.2g} FLOPs, about {format_seconds(plan['seconds'])}{note}\n"

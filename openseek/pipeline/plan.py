@@ -10,10 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
+from glob import glob
+from pathlib import Path
 from typing import Any
 
 from openseek.artifacts.files import Json
 from openseek.config.pipeline import PipelineConfig
+from openseek.config.sources import SourceConfig
 from openseek.config.training import TrainStepConfig
 from openseek.pipeline.dag import Node, select
 from openseek.pipeline.run import Outcome, Pipeline, Ref
@@ -21,6 +24,25 @@ from openseek.pipeline.run import Outcome, Pipeline, Ref
 # Share of the measured matrix-multiplication peak that a training step reaches on a CPU with
 # models of this size (facts: 20 to 40 %); used only as long as the store has no run to go by.
 TRAIN_EFFICIENCY = 0.2
+
+# Step -> (seconds, seconds per MB of source text): `make demo` on two cores (29 MB). A guess for
+# the first run; after that the store knows better.
+TYPICAL_S = {
+    "benchmarks": (3.0, 0.0),
+    "ingest": (5.0, 0.7),
+    "clean": (6.0, 0.3),
+    "dedup": (5.0, 0.25),
+    "score": (4.0, 0.3),
+    "split": (0.2, 0.02),
+    "decontaminate": (2.0, 0.1),
+    "synthesise": (3.0, 0.1),
+    "tokenizer": (2.0, 0.15),
+    "tokenise": (3.0, 0.3),
+    "mix": (0.1, 0.0),
+    "evaluate": (16.0, 0.0),
+    "export": (8.5, 0.0),
+    "report": (0.5, 0.0),
+}
 
 
 def make_plan(config: PipelineConfig, force: Sequence[str] = ()) -> Json:
@@ -107,12 +129,36 @@ def _cost(
     cost: dict[str, Any] = {"tokens": None, "flops": None, "bytes": past.get("bytes")}
     cost["seconds"] = past.get("seconds")
     cost["basis"] = "last time" if past else "none"
+    if not past and (typical := _typical_s(node.kind, pipeline.config)) is not None:
+        cost |= {"seconds": typical, "basis": "typical"}
     if outcome is not None:
         cost["bytes"] = outcome.manifest.size
         cost["seconds"] = outcome.manifest.provenance.get("seconds")
     if isinstance(node.config, TrainStepConfig):
         cost |= _training_cost(pipeline, node.config, past)
     return cost
+
+
+def _typical_s(kind: str, config: PipelineConfig) -> float | None:
+    """Guess the seconds of a step from the size of the sources, where that is known."""
+    if kind not in TYPICAL_S:
+        return None
+    fixed, per_mb = TYPICAL_S[kind]
+    sizes = [_source_bytes(s) for s in config.sources if not s.fallback]
+    known = [s for s in sizes if s is not None]
+    if per_mb and not known:
+        return None
+    mean = sum(known) / len(known) if known else 0.0  # stands for a source of unknown size
+    return fixed + per_mb * mean * len(sizes) / 1e6
+
+
+def _source_bytes(source: SourceConfig) -> int | None:
+    """Return the text that a source gives at most, in bytes; None: not known before it is read."""
+    if source.max_bytes is not None or not source.path:
+        return source.max_bytes
+    paths = [Path(p) for pattern in source.path for p in glob(pattern)]
+    files = [f for p in paths for f in (p.rglob("*") if p.is_dir() else [p]) if f.is_file()]
+    return sum(f.stat().st_size for f in files) or None
 
 
 def _training_cost(pipeline: Pipeline, config: TrainStepConfig, past: Json) -> dict[str, Any]:

@@ -60,6 +60,17 @@ def test_training_has_a_price(home: Path) -> None:
     assert all(r["seconds"] > 0 and r["basis"] == "calibrated" for r in trains)
 
 
+def test_a_first_run_is_estimated_from_the_size_of_its_sources(home: Path) -> None:
+    few = rows(make_plan(config(home)))
+    assert {r["basis"] for r in few.values()} == {"typical", "calibrated"}
+    assert all(r["seconds"] > 0 for r in few.values())
+    text = home / "text" / "a.txt"
+    text.write_bytes(text.read_bytes() * 4000)
+    many = rows(make_plan(config(home)))
+    assert many["clean"]["seconds"] > few["clean"]["seconds"]
+    assert many["evaluate-foundation"]["seconds"] == few["evaluate-foundation"]["seconds"]
+
+
 def test_what_is_not_on_this_machine_is_not_fetched(home: Path) -> None:
     source = "{name: w, pypi: openseek-none==1, category: code, lang: en, license: MIT}"
     found = make_plan(
