@@ -61,12 +61,13 @@ def test_training_has_a_price(home: Path) -> None:
 
 
 def test_a_first_run_is_estimated_from_the_size_of_its_sources(home: Path) -> None:
-    few = rows(make_plan(config(home)))
+    made = config(home)
+    few = rows(make_plan(made))
     assert {r["basis"] for r in few.values()} == {"typical", "calibrated"}
     assert all(r["seconds"] > 0 for r in few.values())
     text = home / "text" / "a.txt"
     text.write_bytes(text.read_bytes() * 4000)
-    many = rows(make_plan(config(home)))
+    many = rows(make_plan(made))
     assert many["clean"]["seconds"] > few["clean"]["seconds"]
     assert many["evaluate-foundation"]["seconds"] == few["evaluate-foundation"]["seconds"]
 
