@@ -35,7 +35,9 @@ class Funnel:
         sides = self.by_source.setdefault(source, Counter())
         sides["documents_in"] += 1
         sides["bytes_in"] += bytes_in
+        self.count("lengths_in", _length_bin(bytes_in))
         if bytes_out is not None:
+            self.count("lengths_out", _length_bin(bytes_out))
             sides["documents_out"] += 1
             sides["bytes_out"] += bytes_out
 
@@ -98,6 +100,11 @@ def merge_stats(records: Iterable[Mapping[str, Any]], samples: int = 5) -> Funne
     for stats in records:
         funnel.merge(stats)
     return funnel
+
+
+def _length_bin(n_bytes: int) -> str:
+    """Name the bin of a length: its lower edge, a power of two, in bytes."""
+    return str(1 << max(0, n_bytes.bit_length() - 1))
 
 
 def _sides(counts: Mapping[str, int]) -> dict[str, int]:

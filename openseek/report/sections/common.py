@@ -116,7 +116,7 @@ def config_sources(run: RunRecord) -> list[Json]:
     return rows(run.config, "sources", "ingest.sources")
 
 
-def samples(metrics: Json, *, limit: int = 5) -> list[Html]:
+def samples(metrics: Json, *, limit: int = 50) -> list[Html]:
     """Show the samples of each reason, folded away."""
     shown = []
     for reason, found in mapping(metrics, "samples").items():

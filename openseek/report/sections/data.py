@@ -7,7 +7,7 @@ from typing import Any
 
 from openseek.report import fmt
 from openseek.report.html import Html, figure, fold, grid, h, join, section, sub, table, two_sizes
-from openseek.report.plots import stacked_bars
+from openseek.report.plots import grouped_bars, hundred_bars, stacked_bars
 from openseek.report.record import Json, RunRecord, StepRecord, dig, mapping, rows
 from openseek.report.sections.common import (
     FLOW,
@@ -54,6 +54,8 @@ def funnel(run: RunRecord) -> Html:
                 "documents",
                 fmt.compact,
             ),
+            _lengths(run.metrics("clean")),
+            _languages(run.metrics("clean")),
             _source_bars(steps),
         ),
         sub("By step", _table(steps)),
@@ -125,6 +127,34 @@ def _source_bars(steps: list[StepRecord]) -> Html | None:
         )
     )
     return figure(title, chart, wide=True)
+
+
+def _lengths(metrics: Json) -> Html | None:
+    """Show how long documents are, before and after cleaning, in bins of powers of two."""
+    sides = {
+        name: {int(k): v for k, v in finite_items(mapping(metrics, key))}
+        for name, key in (("before cleaning", "lengths_in"), ("after", "lengths_out"))
+    }
+    edges = sorted({e for counts in sides.values() for e in counts})
+    if not edges:
+        return None
+    title = "Lengths of the documents"
+    chart = grouped_bars(
+        [fmt.size(e) for e in edges],
+        {name: [counts.get(e, 0.0) for e in edges] for name, counts in sides.items()},
+        label=title,
+        y_label="documents",
+    )
+    return figure(title, chart, "From each length to twice as much.")
+
+
+def _languages(metrics: Json) -> Html | None:
+    """Show the languages that were identified in what was kept."""
+    found = dict(finite_items(mapping(metrics, "languages")))
+    if len(found) < 2:
+        return None
+    title = "Documents kept by cleaning, by language"
+    return figure(title, hundred_bars([("documents", found)], label=title))
 
 
 def _table(steps: list[StepRecord]) -> Html:

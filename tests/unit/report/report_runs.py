@@ -94,6 +94,9 @@ def data_metrics():
         "changed": {"traditional_to_simplified": 880, "email": 151, "ip_address": 22},
         "masked": {"email": 203},
         "flagged": {"medical": 4},
+        "lengths_in": {"64": 900, "512": 4100, "4096": 3100, "32768": 40},
+        "lengths_out": {"512": 4000, "4096": 3000, "32768": 38},
+        "languages": {"en": 5200, "zh-Hans": 1838},
         "samples": {
             "repetition": [_sample("buy now buy now buy now " * 9, score=0.8312)],
             "too_short": [_sample(HOSTILE)],

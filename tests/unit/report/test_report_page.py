@@ -197,6 +197,12 @@ def test_rendering_is_a_function_of_the_record():
     assert render_report(again) == render_report(full_run())
 
 
+def test_lengths_and_languages_of_cleaning_are_drawn():
+    page = render_report(full_run())
+    assert "Lengths of the documents" in page
+    assert "Documents kept by cleaning, by language" in page
+
+
 def test_markdown_holds_scores_bits_and_funnel():
     text = run_markdown(full_run())
     assert text.startswith("# demo: done")
