@@ -83,7 +83,9 @@ def _bpb_part(run: RunRecord, steps: Sequence[StepRecord]) -> Html | None:
         figure(
             None,
             chart,
-            "The unigram model knows how often each token of the category occurs, no more.",
+            "The unigram model knows how often each token of the category occurs in the training "
+            "text, no more; its figure is the entropy of those tokens, less than it would need "
+            "for other documents.",
         ),
         table(head, body),
         _finer(steps, "bpb_by_lang", "By language"),
