@@ -18,6 +18,7 @@ from prefect.states import Completed
 from openseek.errors import PermanentError, TransientError
 from openseek.pipeline.observe import observer
 from openseek.pipeline.run import Outcome, Pipeline, Ref
+from openseek.units import format_seconds
 from tasks import telemetry
 
 Result = dict[str, Any]
@@ -70,10 +71,12 @@ def step_task(kind: str, *, tags: list[str], retries: int = 2, about: str) -> Ta
             outcome = pipeline.execute(pipeline.node(node), refs)
         observer().step_finished(node, outcome)
         telemetry.publish(pipeline, outcome)
-        result = outcome.ref.to_json()
+        # The state's message is what the run's log shows of it.
+        name, took = "Completed", f"ran in {format_seconds(outcome.seconds)}"
         if outcome.state == "cached":
-            return Completed(name="Cached", message=outcome.manifest.folder, data=result)
-        return result
+            name, took = "Cached", "was finished"
+        message = f"{node} {took}: {outcome.manifest.folder}"
+        return Completed(name=name, message=message, data=outcome.ref.to_json())
 
     return run_step
 
