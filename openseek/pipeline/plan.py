@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from openseek.artifacts.files import Json
+from openseek.config.model import ExportConfig, ModelConfig
 from openseek.config.pipeline import PipelineConfig
 from openseek.config.sources import SourceConfig
 from openseek.config.training import TrainStepConfig
@@ -25,23 +26,23 @@ from openseek.pipeline.run import Outcome, Pipeline, Ref
 # models of this size (facts: 20 to 40 %); used only as long as the store has no run to go by.
 TRAIN_EFFICIENCY = 0.2
 
-# Step -> (seconds, seconds per MB of source text): `make demo` on two cores (29 MB). A guess for
-# the first run; after that the store knows better.
-TYPICAL_S = {
-    "benchmarks": (3.0, 0.0),
-    "ingest": (5.0, 0.7),
-    "clean": (6.0, 0.3),
-    "dedup": (5.0, 0.25),
-    "score": (4.0, 0.3),
-    "split": (0.2, 0.02),
-    "decontaminate": (2.0, 0.1),
-    "synthesise": (3.0, 0.1),
-    "tokenizer": (2.0, 0.15),
-    "tokenise": (3.0, 0.3),
-    "mix": (0.1, 0.0),
-    "evaluate": (16.0, 0.0),
-    "export": (8.5, 0.0),
-    "report": (0.5, 0.0),
+# Step -> (seconds, seconds per MB of source text; bytes, bytes per byte of source text), measured
+# with `make demo` on two cores (29 MB). A guess for the first run; then the store knows better.
+TYPICAL = {
+    "benchmarks": (3.0, 0.0, 2e5, 0.0),
+    "ingest": (5.0, 0.7, 0.0, 0.29),
+    "clean": (6.0, 0.3, 0.0, 0.25),
+    "dedup": (5.0, 0.25, 0.0, 0.24),
+    "score": (4.0, 0.3, 0.0, 0.24),
+    "split": (0.2, 0.02, 0.0, 0.24),
+    "decontaminate": (2.0, 0.1, 0.0, 0.23),
+    "synthesise": (3.0, 0.1, 0.0, 0.03),
+    "tokenizer": (2.0, 0.15, 3e5, 0.0),
+    "tokenise": (3.0, 0.3, 0.0, 0.55),
+    "mix": (0.1, 0.0, 6e3, 0.0),
+    "evaluate": (16.0, 0.0, 2e5, 0.0),
+    "export": (8.5, 0.0, 0.0, 0.0),
+    "report": (0.5, 0.0, 1e6, 0.0),
 }
 
 
@@ -129,27 +130,47 @@ def _cost(
     cost: dict[str, Any] = {"tokens": None, "flops": None, "bytes": past.get("bytes")}
     cost["seconds"] = past.get("seconds")
     cost["basis"] = "last time" if past else "none"
-    if not past and (typical := _typical_s(node.kind, pipeline.config)) is not None:
-        cost |= {"seconds": typical, "basis": "typical"}
+    if not past and (typical := _typical(node.kind, pipeline.config)) is not None:
+        cost |= typical
     if outcome is not None:
         cost["bytes"] = outcome.manifest.size
         cost["seconds"] = outcome.manifest.provenance.get("seconds")
     if isinstance(node.config, TrainStepConfig):
         cost |= _training_cost(pipeline, node.config, past)
+    if isinstance(node.config, ExportConfig) and not past:
+        width = 2 if node.config.dtype == "bfloat16" else 4
+        cost["bytes"] = width * _parameters(pipeline.config)[0]
     return cost
 
 
-def _typical_s(kind: str, config: PipelineConfig) -> float | None:
-    """Guess the seconds of a step from the size of the sources, where that is known."""
-    if kind not in TYPICAL_S:
+def _parameters(config: PipelineConfig) -> tuple[int, int]:
+    """Count the model's parameters: all, and those active for a token."""
+    from openseek.model.config import count_parameters
+
+    return count_parameters(_model(config))
+
+
+def _model(config: PipelineConfig) -> ModelConfig:
+    vocab = config.model.vocab_size or config.tokenizer.vocab_size
+    return config.model.model_copy(update={"vocab_size": vocab})
+
+
+def _typical(kind: str, config: PipelineConfig) -> dict[str, Any] | None:
+    """Guess seconds and bytes of a step from the size of the sources, where that is known."""
+    if kind not in TYPICAL:
         return None
-    fixed, per_mb = TYPICAL_S[kind]
+    fixed_s, s_per_mb, fixed_bytes, share = TYPICAL[kind]
     sizes = [_source_bytes(s) for s in config.sources if not s.fallback]
     known = [s for s in sizes if s is not None]
-    if per_mb and not known:
+    if not known and (s_per_mb or share):
         return None
-    mean = sum(known) / len(known) if known else 0.0  # stands for a source of unknown size
-    return fixed + per_mb * mean * len(sizes) / 1e6
+    # The mean stands for a source of unknown size.
+    text = sum(known) / len(known) * len(sizes) if known else 0.0
+    return {
+        "seconds": fixed_s + s_per_mb * text / 1e6,
+        "bytes": round(fixed_bytes + share * text) or None,
+        "basis": "typical",
+    }
 
 
 def _source_bytes(source: SourceConfig) -> int | None:
@@ -162,18 +183,18 @@ def _source_bytes(source: SourceConfig) -> int | None:
 
 
 def _training_cost(pipeline: Pipeline, config: TrainStepConfig, past: Json) -> dict[str, Any]:
-    from openseek.model.config import count_parameters, flops_per_token
+    from openseek.model.config import flops_per_token
 
-    vocab = config.model.vocab_size or pipeline.config.tokenizer.vocab_size
-    model = config.model.model_copy(update={"vocab_size": vocab})
-    flops = flops_per_token(model, config.sequence_length) * config.tokens
-    total, active = count_parameters(model)
+    flops = flops_per_token(_model(pipeline.config), config.sequence_length) * config.tokens
+    total, active = _parameters(pipeline.config)
     cost: dict[str, Any] = {
         "tokens": config.tokens,
         "flops": flops,
         "parameters": total,
         "active_parameters": active,
     }
+    if not past:
+        cost["bytes"] = 12 * total  # the weights and AdamW's two moments in fp32
     if past.get("seconds") and past.get("tokens"):
         cost["seconds"] = past["seconds"] * config.tokens / past["tokens"]
     else:

@@ -64,7 +64,7 @@ def test_a_first_run_is_estimated_from_the_size_of_its_sources(home: Path) -> No
     made = config(home)
     few = rows(make_plan(made))
     assert {r["basis"] for r in few.values()} == {"typical", "calibrated"}
-    assert all(r["seconds"] > 0 for r in few.values())
+    assert all(r["seconds"] > 0 and r["bytes"] > 0 for r in few.values())
     text = home / "text" / "a.txt"
     text.write_bytes(text.read_bytes() * 4000)
     many = rows(make_plan(made))
