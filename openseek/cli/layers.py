@@ -14,6 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
+from openseek.cli.sources import sources
+
 In = Annotated[
     Path,
     typer.Argument(help="Folder with JSONL (.gz, .zst), parquet or text files, or our shards."),
@@ -53,6 +55,7 @@ def register(app: typer.Typer) -> None:
     data = typer.Typer(
         help="Data layers on folders of JSONL, parquet or text.", no_args_is_help=True
     )
+    data.command("sources")(sources)
     data.command("ingest")(ingest)
     for name, (function, section, about) in DATA.items():
         data.command(name, help=about)(_documents_command(function, section))

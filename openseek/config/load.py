@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from openseek.config.pipeline import PipelineConfig
-from openseek.config.sources import expand_sources
+from openseek.config.source_presets import expand_sources
 from openseek.errors import ConfigError
 
 

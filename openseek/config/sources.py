@@ -7,7 +7,6 @@ what a source is, is its content (`SourceSnapshot.content`), wherever that lies.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from openseek.config.base import Bytes, Section, runtime
+from openseek.config.base import Bytes, Count, Section, runtime
+from openseek.config.source_presets import expand_sources
 
 Category = Literal["foundation", "code", "math", "cot"]
 PLACES = ("path", "hub", "deb", "pypi", "npm", "installed")
@@ -28,7 +28,6 @@ SHARD_HELP = (
     "Largest shard, in bytes of text; larger inputs are split first (64MB: some seconds of work, "
     "well within a worker's memory)."
 )
-PRESETS = Path(__file__).resolve().parents[1] / "corpus" / "presets"
 
 
 def _tuple(value: Any) -> Any:
@@ -58,6 +57,23 @@ class ColumnConfig(Section):
         ),
     )
     meta: Names = Field((), description="Further columns to keep in meta.")
+    optional: Names = Field(
+        (),
+        description=(
+            "Columns among these that a file may lack. Any other one that a whole file lacks is "
+            "an error: the source has changed."
+        ),
+    )
+    text_url: str = Field(
+        "",
+        description=(
+            "Where a row's text lies when the rows only name it, with columns in braces: "
+            "https://host/content/{blob_id}. It may be gzipped. Empty: the text is in the rows."
+        ),
+    )
+    text_encoding: str = Field(
+        "", description="Column with the encoding of a text behind text_url. Empty: UTF-8."
+    )
 
 
 class TextConfig(Section):
@@ -119,12 +135,22 @@ class SourceConfig(Section):
     name: str = Field(
         description="Name, unique in the run; it becomes part of file names.",
         pattern=r"^[a-z0-9][a-z0-9_-]*$",
-        max_length=60,
+        max_length=80,
     )
+    about: str = runtime("", "What it is, in one line.")
+    card: str = runtime("", "Page that describes it and says under which terms it is given.")
     path: Names = runtime(
         (),
         "Place: files, folders or glob patterns, local or by URL (s3://bucket/prefix, "
-        "https://...).",
+        "https://..., hf://datasets/owner/name@revision/...), relative to `root` if that is given.",
+    )
+    root: str = runtime(
+        "", "Folder or URL that `path` and `listing` are relative to: where a copy lies."
+    )
+    listing: str = runtime(
+        "",
+        "File (plain or gzipped) of paths or URLs, one a line, that `path` selects from: for web "
+        "servers, which do not list what they have. Other places list themselves.",
     )
     hub: Annotated[HubConfig | None, BeforeValidator(_hub)] = runtime(
         None, "Place: a Hugging Face dataset id, or {id, subset, split, revision}."
@@ -139,8 +165,14 @@ class SourceConfig(Section):
     installed: Names = runtime(
         (), "Place: Python packages that are installed here; `stdlib` is Python's own library."
     )
-    reader: Literal["auto", "jsonl", "parquet", "arrow", "text", "dictd"] = Field(
-        "auto", description="How a file is read. auto: by its suffix."
+    reader: Literal["auto", "jsonl", "parquet", "arrow", "text", "dictd", "warc", "megatron"] = (
+        Field("auto", description="How a file is read. auto: by its suffix.")
+    )
+    tokenizer: str = runtime(
+        "",
+        "Tokenizer that turns token files (megatron) back into text: a folder, a tokenizer.json or "
+        ".tiktoken file, a URL, or the id of a model on the hub. What it says enters the "
+        "source's content, where it lies does not.",
     )
     files: Names = Field(
         ("*",),
@@ -158,6 +190,18 @@ class SourceConfig(Section):
     )
     tier: Literal["", "high", "medium", "low"] = Field(
         "", description="Quality bucket, where the source comes with one."
+    )
+    expected_bytes: Bytes | None = runtime(
+        None, "Size of its files as published (compressed where they are), in bytes; about.", ge=0
+    )
+    expected_tokens: Count | None = runtime(
+        None, "Its tokens as its publisher counts them; about.", ge=0
+    )
+    weight: float | None = runtime(
+        None,
+        "Its share in the mixture that it was published with, in any unit; `openseek data sources "
+        "NAME --mixture` turns the weights of a family into the groups of a mixture.",
+        ge=0,
     )
     max_bytes: Bytes | None = Field(
         None,
@@ -262,60 +306,8 @@ def check_unique(names: list[str]) -> None:
         raise ValueError(f"two sources are named {twice[0]!r}; give each its own name")
 
 
-def load_preset(name: str) -> dict[str, Any]:
-    """Read a source that ships with the library.
-
-    Raises:
-        ValueError: There is no preset of that name.
-    """
-    import yaml
-
-    known = sorted(p.stem for p in PRESETS.glob("*.yaml"))
-    if name not in known:
-        raise ValueError(f"no source preset {name!r}; there are: {', '.join(known)}")
-    return dict(yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8")))
-
-
-def expand_sources(value: Any, info: ValidationInfo | None = None) -> Any:
-    """Replace `{preset: name, ...}` and `{include: file.yaml}` entries by what they stand for.
-
-    A file is looked for beside the configuration (validation context `folder`), then in the
-    working folder. Keys beside `preset` override the preset's.
-    """
-    if isinstance(value, str):
-        value = [{"include": value}]
-    if not isinstance(value, list | tuple):
-        return value
-    folder = Path((info.context or {}).get("folder", ".")) if info is not None else Path()
-    expanded: list[Any] = []
-    for entry in value:
-        if isinstance(entry, dict) and "preset" in entry:
-            rest = {k: v for k, v in entry.items() if k != "preset"}
-            expanded.append({"name": entry["preset"], **load_preset(entry["preset"]), **rest})
-        elif isinstance(entry, dict) and set(entry) == {"include"}:
-            expanded.extend(_include(str(entry["include"]), folder))
-        else:
-            expanded.append(entry)
-    return expanded
-
-
 def _expanded(value: Any, info: ValidationInfo) -> Any:
     return expand_sources(value, info)  # pydantic passes `info` only where it has no default
-
-
-def _include(name: str, folder: Path) -> list[Any]:
-    import yaml
-
-    places = [folder / name, Path(name)]
-    found = next((p for p in places if p.is_file()), None)
-    if found is None:
-        raise ValueError(
-            f"no source file {name!r} (looked at {', '.join(map(str, places))}); mend the path"
-        )
-    entries = yaml.safe_load(found.read_text(encoding="utf-8"))
-    if not isinstance(entries, list):
-        raise ValueError(f"{found} must hold a list of sources, got {type(entries).__name__}")
-    return list(expand_sources(entries))
 
 
 def _all_unique(sources: tuple[SourceConfig, ...]) -> tuple[SourceConfig, ...]:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import platform
-import re
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from openseek.config.runtime import RuntimeConfig
 from openseek.config.sources import SourceConfig
 from openseek.corpus.archives import is_archive
 from openseek.corpus.fetch import SourceMissingError, fetch_deb, fetch_npm, fetch_pypi
-from openseek.corpus.streams import access_error, is_url
+from openseek.corpus.remote import MAGIC, Found, find_remote, join
+from openseek.corpus.streams import is_url
 from openseek.errors import DataError
 
-_MAGIC = re.compile(r"[*?\[]")
 _STDLIB_SKIP = (
     "site-packages/",
     "test/",
@@ -31,25 +29,6 @@ _STDLIB_SKIP = (
     "/tests/",
     "/test/",
 )
-
-
-@dataclass(frozen=True)
-class Found:
-    """A file as it lies there.
-
-    Attributes:
-        name: Name inside the source.
-        url: Local path or URL.
-        size: Bytes.
-        mtime_ns: Last change of a local file, in ns.
-        digest: sha256:... or etag:..., where it is already known.
-    """
-
-    name: str
-    url: str
-    size: int
-    mtime_ns: int = 0
-    digest: str = ""
 
 
 def selected(source: SourceConfig, name: str) -> bool:
@@ -134,11 +113,14 @@ def _installed(package: str, source: SourceConfig) -> Iterator[Found]:
 
 
 def _path(path: str, source: SourceConfig, prefix: str) -> Iterator[Found]:
+    path = join(source.root, path)
     if is_url(path):
-        yield from _remote(path, source, prefix)
+        listing = join(source.root, source.listing) if source.listing else ""
+        for file in find_remote(path, listing, lambda name: _wanted(source, name)):
+            yield replace(file, name=prefix + file.name)
         return
     root = Path(path).expanduser()
-    if _MAGIC.search(path):
+    if MAGIC.search(path):
         fixed = Path(*_fixed_parts(root.parts))
         matches = sorted(fixed.glob("/".join(root.parts[len(fixed.parts) :])))
         root, paths = fixed, [p for p in matches if p.is_file()]
@@ -159,38 +141,9 @@ def _path(path: str, source: SourceConfig, prefix: str) -> Iterator[Found]:
 
 
 def _fixed_parts(parts: tuple[str, ...]) -> tuple[str, ...]:
-    first = next((i for i, p in enumerate(parts) if _MAGIC.search(p)), len(parts))
+    first = next((i for i, p in enumerate(parts) if MAGIC.search(p)), len(parts))
     return parts[:first] or (".",)
 
 
 def _wanted(source: SourceConfig, name: str) -> bool:
     return is_archive(name) or selected(source, name)  # `files` chooses inside of archives
-
-
-def _remote(url: str, source: SourceConfig, prefix: str) -> Iterator[Found]:
-    try:
-        import fsspec
-
-        fs, root = fsspec.core.url_to_fs(url)
-        if _MAGIC.search(root) and url.split("://")[0] not in ("http", "https"):
-            infos = fs.glob(root, detail=True)
-            root = root[: _MAGIC.search(root).start()].rpartition("/")[0]  # type: ignore[union-attr]
-        elif (info := fs.info(root))["type"] == "file":
-            infos, root = {root: info}, root.rpartition("/")[0]
-        else:
-            infos = fs.find(root, detail=True)
-    except Exception as error:
-        raise access_error(error, url) from error
-    scheme = url.split("://")[0]
-    for path, info in sorted(infos.items()):
-        name = path.removeprefix(root).lstrip("/")
-        if info.get("type") == "file" and _wanted(source, name):
-            full = path if is_url(path) else f"{scheme}://{path}"
-            yield Found(prefix + name, full, int(info.get("size") or 0), 0, _etag(info))
-
-
-def _etag(info: dict[str, Any]) -> str:
-    for key in ("ETag", "etag", "blob_id"):
-        if value := info.get(key):
-            return "etag:" + str(value).strip('"').removeprefix('W/"')
-    return ""

@@ -1,23 +1,26 @@
 """Divide sources into parts of bounded size, each the work of one task.
 
 The division depends on the files and `shard_bytes` alone: plain JSON Lines by byte range, parquet
-by row groups, small files in groups; an archive or a compressed file is one part, whose documents
-are cut into shards as they come. A source's `max_bytes` is shared out over its parts by their size,
-over few enough of them (spread evenly) that each share is worth a task.
+by row groups, token files by documents, small files in groups; an archive or a compressed file is
+one part, whose documents are cut into shards as they come. A source's `max_bytes` is shared out
+over its parts by their size, over few enough of them (spread evenly) that each share is worth a
+task.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import BinaryIO
 
 from openseek.config.sources import SourceConfig, SourceFile, SourceSnapshot
 from openseek.corpus.archives import is_archive
+from openseek.corpus.http import open_http
 from openseek.corpus.readers import Blob, reader_of
 from openseek.corpus.readers.columnar import row_group_sizes
-from openseek.corpus.streams import codec_of, open_bytes
+from openseek.corpus.readers.megatron import document_ranges, is_index
+from openseek.corpus.streams import codec_of, is_url, open_bytes
 
 SHARE = 4_000_000
 """Least share of `max_bytes` for which a further part is read, in bytes."""
@@ -33,7 +36,7 @@ class Part:
         number: Number of the part within the source.
         files: What to read, in order.
         size: Raw bytes, as far as known.
-        start: First byte or row group of a single file.
+        start: First byte, row group or document of a single file.
         end: The one after the last; None: to the end.
         limit: Largest amount of text to take, in bytes; None: all.
     """
@@ -74,7 +77,7 @@ def split_source(index: int, snapshot: SourceSnapshot, shard_bytes: int) -> list
             group.clear()
 
     for file in _ordered(snapshot):
-        ranges = _ranges(file, source, shard_bytes)
+        ranges = _ranges(file, snapshot, shard_bytes)
         if ranges:
             close()
             pieces.extend(((file,), size, start, end) for size, start, end in ranges)
@@ -94,10 +97,16 @@ def split_source(index: int, snapshot: SourceSnapshot, shard_bytes: int) -> list
 
 
 def _ordered(snapshot: SourceSnapshot) -> list[SourceFile]:
-    files = list(snapshot.files)
+    names = {f.name for f in snapshot.files}
+    files = [f for f in snapshot.files if not _belongs(f.name, names)]
     if snapshot.source.order == "shuffled":
         files.sort(key=lambda f: shuffle_key(f.name))
     return files
+
+
+def _belongs(name: str, names: set[str]) -> bool:
+    """Tell whether a file is read together with another one."""
+    return is_index(name) and name.removesuffix(".idx") + ".bin" in names
 
 
 def shuffle_key(name: str) -> bytes:
@@ -106,9 +115,10 @@ def shuffle_key(name: str) -> bytes:
 
 
 def _ranges(
-    file: SourceFile, source: SourceConfig, shard_bytes: int
+    file: SourceFile, snapshot: SourceSnapshot, shard_bytes: int
 ) -> list[tuple[int, int, int | None]]:
     """Return (size, start, end) of the pieces of a large file that can be read in pieces."""
+    source = snapshot.source
     if (
         source.hub is not None
         or file.size <= shard_bytes
@@ -123,13 +133,28 @@ def _ranges(
             (min(shard_bytes, file.size - s), s, min(s + shard_bytes, file.size)) for s in starts
         ]
     if kind == "parquet":
-        sizes = row_group_sizes(Blob(file.name, _opener(file.url)))
-        return _bundle(sizes, shard_bytes)
+        return _bundle(row_group_sizes(blob_of(file, source)), shard_bytes)
+    if kind == "megatron":
+        return document_ranges(blob_of(file, source), shard_bytes)
     return []
 
 
-def _opener(url: str) -> Callable[[], BinaryIO]:
-    return lambda: open_bytes(url)
+def blob_of(file: SourceFile, source: SourceConfig) -> Blob:
+    """Return a file as readers take it; a web server must still have the pinned version."""
+    expected = file.digest if file.digest.startswith(("etag:", "modified:")) else ""
+
+    def open_it() -> BinaryIO:
+        if source.place == "path" and file.url.startswith(("http://", "https://")):
+            return open_http(file.url, expected=expected)
+        return open_bytes(file.url)
+
+    def sibling(name: str) -> BinaryIO | None:
+        url = f"{file.url.rpartition('/')[0]}/{name.rpartition('/')[2]}"
+        if not is_url(url) and not Path(url).is_file():
+            return None
+        return open_bytes(url)
+
+    return Blob(file.name, open_it, sibling, file.size)
 
 
 def _bundle(sizes: list[int], limit: int) -> list[tuple[int, int, int | None]]:

@@ -10,7 +10,7 @@ from openseek.config.runtime import RuntimeConfig
 from openseek.config.sources import SourceConfig, SourceFile, SourceSnapshot
 from openseek.corpus.archives import Unpacked, is_archive, unpack
 from openseek.corpus.locate import locate, selected
-from openseek.corpus.parts import Part, shuffle_key
+from openseek.corpus.parts import Part, blob_of, shuffle_key
 from openseek.corpus.readers import Bad, Blob, Row, read_blob, reader_of
 from openseek.corpus.streams import is_url, open_bytes
 from openseek.errors import DataError
@@ -45,24 +45,7 @@ def read_part(
         if is_archive(file.name):
             yield from _read_archive(file, source, scratch / "unpacked")
         else:
-            blob = Blob(file.name, _opener(file.url), _sibling(file, snapshot), file.size)
-            yield from read_blob(blob, source, part.start, part.end)
-
-
-def _opener(url: str) -> Callable[[], BinaryIO]:
-    return lambda: open_bytes(url)
-
-
-def _sibling(file: SourceFile, snapshot: SourceSnapshot) -> Callable[[str], BinaryIO | None]:
-    base = file.url.removesuffix(file.name.rpartition("/")[2])
-
-    def find(name: str) -> BinaryIO | None:
-        url = base + name.rpartition("/")[2]
-        if not is_url(url) and not Path(url).is_file():
-            return None
-        return open_bytes(url)
-
-    return find
+            yield from read_blob(blob_of(file, source), source, part.start, part.end)
 
 
 def _read_archive(file: SourceFile, source: SourceConfig, folder: Path) -> Iterator[Row | Bad]:

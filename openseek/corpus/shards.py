@@ -49,11 +49,17 @@ def make_document(
         tier: Quality bucket.
         meta: Lineage and labels.
     """
+    about = json.dumps(dict(meta or {}), ensure_ascii=False, sort_keys=True)
     return {
         "id": document_id(source, locator or origin, text), "text": text, "source": source,
-        "category": category, "lang": lang, "license": license, "origin": origin, "tier": tier,
-        "score": None, "meta": json.dumps(dict(meta or {}), ensure_ascii=False, sort_keys=True),
+        "category": category, "lang": lang, "license": license, "origin": _storable(origin),
+        "tier": tier, "score": None, "meta": _storable(about),
     }  # fmt: skip
+
+
+def _storable(text: str) -> str:
+    """Replace lone surrogates, which have no UTF-8, by question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _open_writer(path: Path) -> pq.ParquetWriter:

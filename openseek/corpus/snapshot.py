@@ -24,8 +24,10 @@ from openseek.config.sources import (
     SourceList,
     SourceSnapshot,
 )
+from openseek.corpus.detokenizer import load_detokenizer
 from openseek.corpus.fetch import SourceMissingError, downloads_root, prefetch_debs
-from openseek.corpus.locate import Found, locate
+from openseek.corpus.locate import locate
+from openseek.corpus.remote import Found
 from openseek.corpus.streams import CHUNK, is_url, open_bytes
 
 log = logging.getLogger(__name__)
@@ -173,8 +175,11 @@ def _snapshot(
         )
         for f in found
     )
-    listing = json.dumps([[f.name, f.size, f.digest] for f in files], ensure_ascii=True)
-    return SourceSnapshot(source=source, label=label, content=_sha(listing), files=files)
+    listing: list[object] = [[f.name, f.size, f.digest] for f in files]
+    if source.tokenizer:  # what tokens say is part of what the source is
+        listing.append(load_detokenizer(source.tokenizer).digest)
+    content = _sha(json.dumps(listing, ensure_ascii=True))
+    return SourceSnapshot(source=source, label=label, content=content, files=files)
 
 
 def _hub_snapshot(source: SourceConfig, runtime: RuntimeConfig) -> SourceSnapshot:

@@ -47,6 +47,14 @@ def open_bytes(url: str) -> BinaryIO:
     try:
         if not is_url(url):
             return Path(url).open("rb")
+        if url.startswith(("http://", "https://")):
+            from openseek.corpus.http import open_http
+
+            return open_http(url)
+        if url.startswith("hf://"):
+            from openseek.corpus.hub import open_hub
+
+            return open_hub(url)
         import fsspec
 
         return fsspec.open(url, "rb").open()

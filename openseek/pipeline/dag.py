@@ -150,7 +150,7 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
     yield Node(
         "ingest",
         "ingest",
-        1,
+        2,
         "openseek.corpus.step:ingest",
         SourceList(sources=config.sources),
         pin="openseek.corpus.snapshot:pin",

@@ -23,7 +23,7 @@ from openseek.artifacts import Manifest, backend
 from openseek.config.load import load_config
 from openseek.config.runtime import RuntimeConfig
 from openseek.config.sources import SourceConfig
-from openseek.corpus import read as corpus_read
+from openseek.corpus import parts as corpus_parts
 from openseek.corpus import read_documents
 from openseek.corpus import step as ingest_step
 from openseek.errors import (
@@ -383,7 +383,7 @@ def test_a_connection_that_breaks_while_reading_is_tried_again(
     path.write_bytes(pack(GOOD))
     made = pipeline(tmp_path, path)
     with monkeypatch.context() as patch:
-        patch.setattr(corpus_read, "open_bytes", lambda url: Breaking(Path(url).read_bytes()))
+        patch.setattr(corpus_parts, "open_bytes", lambda url: Breaking(Path(url).read_bytes()))
         fail(made, TransientError, "connection reset")
         assert nothing_counts(made)
     assert texts(made, run(made)) == plain(GOOD)

@@ -9,7 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openseek.config.sources import ColumnConfig, SourceConfig
-from openseek.corpus.readers.base import Bad, Blob, Row, RowMapper, no_column
+from openseek.corpus.readers.base import (
+    Bad,
+    Blob,
+    Pending,
+    Row,
+    RowMapper,
+    lacks_column,
+    no_column,
+    required,
+    wrong_type,
+)
 from openseek.errors import DataError
 
 BATCH = 256
@@ -18,11 +28,11 @@ BATCH = 256
 
 def read_parquet(
     blob: Blob, source: SourceConfig, start: int = 0, end: int | None = None
-) -> Iterator[Row | Bad]:
+) -> Iterator[Row | Bad | Pending]:
     """Read the row groups [start, end) of a parquet file; the origin is the row's number.
 
     Raises:
-        DataError: It is not parquet, or the text column is not in its schema.
+        DataError: It is not parquet, or its schema is not what the source's columns say.
     """
     with blob.open() as stream:
         file = _parquet(stream, blob.name)
@@ -46,11 +56,11 @@ def row_group_sizes(blob: Blob) -> list[int]:
         return [meta.row_group(i).total_byte_size for i in range(meta.num_row_groups)]
 
 
-def read_arrow(blob: Blob, source: SourceConfig) -> Iterator[Row | Bad]:
+def read_arrow(blob: Blob, source: SourceConfig) -> Iterator[Row | Bad | Pending]:
     """Read an Arrow IPC file or stream.
 
     Raises:
-        DataError: It is neither, or the text column is not in its schema.
+        DataError: It is neither, or its schema is not what the source's columns say.
     """
     with blob.open() as stream:
         try:
@@ -87,20 +97,56 @@ def _unreadable(kind: str, error: Exception, name: str) -> DataError:
 
 
 def _columns(columns: ColumnConfig, schema: Any, where: str) -> list[str]:
+    """List the columns to read.
+
+    Raises:
+        DataError: One that the source names is not there, or the text is not of strings.
+    """
     have = list(schema.names)
-    tops = {
-        c: c if c in have else c.split(".")[0]
-        for c in (*columns.text, *columns.meta, columns.id, columns.url)
-        if c
-    }
-    if not any(tops[c] in have for c in columns.text):
+    text = () if columns.text_url else columns.text
+    found = [c for c in text if _type(schema, c) is not None]
+    if text and not found:
         raise no_column(columns, have, where)
-    return [name for name in have if name in tops.values()]
+    for column in found:
+        kind = _type(schema, column)
+        if not _is_text(kind):
+            raise wrong_type([column], str(kind), where)
+    needed = required(columns)
+    for column in needed:
+        if _type(schema, column) is None:
+            raise lacks_column(column, have, where)
+    wanted = (*found, *needed, *columns.meta, columns.id, columns.url)
+    tops = {c if c in have else c.split(".")[0] for c in wanted if c}
+    return [name for name in have if name in tops]
+
+
+def _type(schema: Any, column: str) -> Any:
+    """Return the type of a column, or of a field of a nested one; None: there is none."""
+    if column in schema.names:
+        return schema.field(column).type
+    head, _, rest = column.partition(".")
+    if not rest or head not in schema.names:
+        return None
+    kind = schema.field(head).type
+    for name in rest.split("."):
+        if not pa.types.is_struct(kind) or kind.get_field_index(name) < 0:
+            return None
+        kind = kind.field(name).type
+    return kind
+
+
+def _is_text(kind: Any) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    t = pa.types
+    return bool(
+        t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind) or t.is_null(kind)
+    )
 
 
 def _rows(
     batches: Iterator[Any], source: SourceConfig, name: str, number: int
-) -> Iterator[Row | Bad]:
+) -> Iterator[Row | Bad | Pending]:
     mapper = RowMapper(source.columns, name)
     try:
         for batch in batches:

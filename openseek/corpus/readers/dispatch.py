@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from openseek.config.sources import SourceConfig
-from openseek.corpus.readers.base import Bad, Blob, Row
+from openseek.corpus.readers.base import Bad, Blob, Pending, Row
 from openseek.corpus.readers.columnar import read_arrow, read_parquet
+from openseek.corpus.readers.contents import fetch_texts
 from openseek.corpus.readers.dictd import read_dictd
 from openseek.corpus.readers.jsonl import read_jsonl
+from openseek.corpus.readers.megatron import read_megatron
 from openseek.corpus.readers.text import pack, read_text
+from openseek.corpus.readers.warc import read_warc
 from openseek.corpus.streams import plain_name
 
 _SUFFIXES = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet",
-    ".arrow": "arrow", ".feather": "arrow", ".dict": "dictd",
+    ".arrow": "arrow", ".feather": "arrow", ".dict": "dictd", ".warc": "warc", ".wet": "warc",
+    ".bin": "megatron",
 }  # fmt: skip
 
 
@@ -29,7 +33,16 @@ def reader_of(name: str, source: SourceConfig) -> str:
 def read_blob(
     blob: Blob, source: SourceConfig, start: int = 0, end: int | None = None
 ) -> Iterator[Row | Bad]:
-    """Read a file, or the part [start, end) of it (bytes of JSON Lines, row groups of parquet)."""
+    """Read a file, or the part [start, end) of it.
+
+    A part counts in bytes of JSON Lines, row groups of parquet, documents of token files.
+    """
+    return fetch_texts(_rows(blob, source, start, end), source)
+
+
+def _rows(
+    blob: Blob, source: SourceConfig, start: int, end: int | None
+) -> Iterator[Row | Bad | Pending]:
     kind = reader_of(blob.name, source)
     if kind == "jsonl":
         return read_jsonl(blob, source, start, end)
@@ -37,5 +50,9 @@ def read_blob(
         return read_parquet(blob, source, start, end)
     if kind == "arrow":
         return read_arrow(blob, source)
+    if kind == "warc":
+        return read_warc(blob, source)
+    if kind == "megatron":
+        return read_megatron(blob, source, start, end)
     rows = read_dictd(blob, source) if kind == "dictd" else read_text(blob, source)
     return pack(rows, source.text.pack_chars) if source.text.pack_chars else rows

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from openseek.config.sources import HubConfig, SourceConfig
-from openseek.corpus.readers.base import Bad, Row, RowMapper
+from openseek.corpus.readers.base import Bad, Pending, Row, RowMapper
+from openseek.corpus.readers.contents import fetch_texts
 from openseek.errors import ConfigError, DataError, OpenSeekError, TransientError
 
 
@@ -46,9 +47,14 @@ def read_hub(
         DataError: No row has the text column.
         TransientError: The hub does not answer.
     """
-    hub = source.hub
-    if hub is None:
+    if source.hub is None:
         raise ConfigError("not a hub source", where=source.name, mend="Set its `hub`.")
+    yield from fetch_texts(_rows(source, source.hub, revision, part, parts), source)
+
+
+def _rows(
+    source: SourceConfig, hub: HubConfig, revision: str, part: int, parts: int
+) -> Iterator[Row | Bad | Pending]:
     dataset = _load(hub, revision)
     if parts > 1:
         dataset = dataset.shard(num_shards=parts, index=part)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openseek.config.sources import SourceConfig
-from openseek.corpus.readers.base import Bad, Blob, Row, RowMapper
+from openseek.corpus.readers.base import Bad, Blob, Pending, Row, RowMapper
 from openseek.corpus.streams import DamagedStreamError, chunks
 
 KEPT = 2000
@@ -52,7 +52,7 @@ def iter_lines(pieces: Iterator[bytes], limit: int, offset: int = 0) -> Iterator
 
 def read_jsonl(
     blob: Blob, source: SourceConfig, start: int = 0, end: int | None = None
-) -> Iterator[Row | Bad]:
+) -> Iterator[Row | Bad | Pending]:
     """Read the lines that begin in the bytes [start, end) of a file.
 
     Ranges that tile a file give each line exactly once. Compressed files are read as a whole.
@@ -88,7 +88,7 @@ def read_jsonl(
     mapper.check()
 
 
-def _parse(line: Line, limit: int, name: str, mapper: RowMapper) -> Row | Bad:
+def _parse(line: Line, limit: int, name: str, mapper: RowMapper) -> Row | Bad | Pending:
     where = f"{name}#byte={line.offset}"
     if line.size > len(line.data):
         head = line.data[:KEPT].decode("utf-8", "replace")

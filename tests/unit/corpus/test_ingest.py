@@ -80,7 +80,7 @@ def test_a_killed_ingest_goes_on_and_ends_the_same(
         shutil.copy(whole.root / name, resumed.root / name)
     serial.clear()
     assert ingest(context(sources, runtime, resumed, shard_bytes=100_000)) == expected
-    assert serial == shards[1:]
+    assert serial == [s for s in shards[1:] if "." not in s]  # the rest are pieces of a part
     assert contents(resumed.root) == contents(whole.root)
     assert expected["quarantined"] == {"line longer than 1000 bytes": 1, "not JSON": 1}
     assert any(n.startswith("quarantine/web-") for n in contents(whole.root))

@@ -6,7 +6,7 @@ import pytest
 from corpus_small import source
 from pydantic import TypeAdapter, ValidationError
 
-from openseek.config.sources import PRESETS, Category, SourceConfig, Sources
+from openseek.config.sources import Category, SourceConfig, Sources
 from openseek.corpus.document import Category as DocumentCategory
 
 ADAPTER: TypeAdapter[tuple[SourceConfig, ...]] = TypeAdapter(Sources)
@@ -43,18 +43,11 @@ def test_presets_and_included_files_become_sources(tmp_path: Path) -> None:
     (tmp_path / "more.yaml").write_text(
         "- {name: notes, path: notes, category: foundation}\n", encoding="utf-8"
     )
-    entries = [{"preset": "fineweb-edu", "max_bytes": "1GB"}, {"include": "more.yaml"}]
+    entries = [{"preset": "opc-fineweb-math", "max_bytes": "1GB"}, {"include": "more.yaml"}]
     web, notes = ADAPTER.validate_python(entries, context={"folder": tmp_path})
-    assert (web.name, web.max_bytes, web.category) == ("fineweb-edu", 10**9, "foundation")
-    assert web.hub is not None
-    assert web.hub.id == "HuggingFaceFW/fineweb-edu"
+    assert (web.name, web.max_bytes, web.category) == ("opc-fineweb-math", 10**9, "math")
+    assert web.root == "hf://datasets/OpenCoder-LLM/opc-fineweb-math-corpus"
     assert notes.path == ("notes",)
-
-
-@pytest.mark.parametrize("name", sorted(p.stem for p in PRESETS.glob("*.yaml")))
-def test_every_preset_is_a_source(name: str) -> None:
-    (found,) = ADAPTER.validate_python([{"preset": name}])
-    assert found.name == name
 
 
 def test_the_demo_has_all_categories_and_three_languages() -> None:
