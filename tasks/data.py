@@ -6,6 +6,8 @@ benchmarks = step_task("benchmarks", tags=["data"], retries=3, about="Fetch the 
 ingest = step_task("ingest", tags=["data"], retries=3, about="Read the sources into documents.")
 clean = step_task("clean", tags=["data"], about="Normalise, filter and mask documents.")
 dedup = step_task("dedup", tags=["data"], about="Drop exact and near duplicates.")
+lines = step_task("lines", tags=["data"], about="Remove lines that occur often.")
+substring = step_task("substring", tags=["data"], about="Cut passages that occur twice or more.")
 score = step_task("score", tags=["data"], about="Score quality and set tiers.")
 split = step_task("split", tags=["data"], about="Set held-out documents aside.")
 decontaminate = step_task(

@@ -42,6 +42,16 @@ DATA = {
         "openseek.config.dedup:DedupConfig",
         "Drop exact and near duplicates.",
     ),
+    "lines": (
+        "openseek.dedup.lines:remove_lines",
+        "openseek.config.lines:LinesConfig",
+        "Remove lines or paragraphs that occur often.",
+    ),
+    "exact-substring": (
+        "openseek.dedup.substring_step:exact_substring",
+        "openseek.config.substring:SubstringConfig",
+        "Cut passages that occur twice or more.",
+    ),
     "score": (
         "openseek.quality.step:score",
         "openseek.config.quality:QualityConfig",

@@ -9,6 +9,19 @@ from pydantic import Field, model_validator
 from openseek.config.base import Section, runtime
 
 
+class EarlierIndex(Section):
+    """The index of an earlier run (`dedup.write_index`) whose documents count as already there."""
+
+    path: str = Field(
+        description="Output folder of that run's dedup step, or its step in a store: a path or an "
+        "fsspec URL. It contains index/index.json.",
+        json_schema_extra={"runtime": True},
+    )
+    digest: str = Field(
+        "", description="Digest of its index.json. Empty: as it is when the run starts."
+    )
+
+
 class DedupConfig(Section):
     """Exact and near duplicates (MinHash LSH), global over all shards.
 
@@ -41,8 +54,16 @@ class DedupConfig(Section):
     priority: tuple[str, ...] = Field(
         (), description="Sources, best first: of duplicates the one from the best source stays."
     )
-    prefer: Literal["longest", "any"] = Field(
-        "longest", description="Which stays among equals; then the smallest id."
+    prefer: Literal["quality", "longest", "any"] = Field(
+        "quality",
+        description="Which stays among equals. `quality`: the highest score, else the most prose "
+        "by statistics of the text, then the longest; then the smallest id.",
+    )
+    write_index: bool = Field(
+        False, description="Write an index of what is kept, for later runs: 272 bytes a document."
+    )
+    against: tuple[EarlierIndex, ...] = Field(
+        (), description="Indexes of earlier runs: what they have is a duplicate here."
     )
     samples: int = Field(10, description="Pairs of duplicates shown in the report.", ge=0, le=100)
     partitions: int = runtime(

@@ -11,11 +11,13 @@ from openseek.config.base import Bytes, Count, Section
 from openseek.config.cleaning import CleaningConfig
 from openseek.config.dedup import DedupConfig
 from openseek.config.evaluation import BenchmarksConfig, EvaluationConfig
+from openseek.config.lines import LinesConfig
 from openseek.config.mixture import MixStepConfig, MixtureConfig
 from openseek.config.model import ExportConfig, ModelConfig
 from openseek.config.quality import DecontaminationConfig, QualityConfig
 from openseek.config.runtime import RuntimeConfig
 from openseek.config.sources import Sources
+from openseek.config.substring import SubstringConfig
 from openseek.config.synthesis import SynthesisConfig
 from openseek.config.tokens import TokenizerConfig, TokensConfig
 from openseek.config.training import ScheduleConfig, TrainConfig, TrainStepConfig
@@ -52,6 +54,10 @@ class PipelineConfig(Section):
     sources: Sources = Field(description="Where documents come from.")
     cleaning: CleaningConfig = Field(CleaningConfig(), description="Normalisation and filters.")
     dedup: DedupConfig = Field(DedupConfig(), description="Exact and fuzzy duplicates.")
+    lines: LinesConfig = Field(LinesConfig(), description="Lines that occur often.")
+    substring: SubstringConfig = Field(
+        SubstringConfig(), description="Repeated passages inside documents."
+    )
     quality: QualityConfig = Field(QualityConfig(), description="Scorers and tiers.")
     heldout: HeldoutConfig = Field(HeldoutConfig(), description="Documents kept for evaluation.")
     decontamination: DecontaminationConfig = Field(

@@ -1,9 +1,10 @@
-"""Deduplication: exact by digest, near by MinHash LSH, global over all shards.
+"""Deduplication: exact by digest, near by MinHash LSH, passages by hash; global over all shards.
 
 - `kernels`: compiled loops over text (shingles, signatures) and graphs (union-find)
 - `minhash`: signatures, band keys, digests; `graph`: pairs, clusters, which document stays
 - `duplicates`: all of it on texts in memory
 - `shards`: the passes over shards; `step`: the step that runs them
+- `windows`, `substring`: passages that occur twice; `substring_shards`, `substring_step` likewise
 
 Alone:
 
@@ -20,19 +21,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from openseek.dedup.duplicates import Duplicates, find_duplicates
     from openseek.dedup.minhash import exact_digest, minhash_signatures, true_jaccard
+    from openseek.dedup.substring import Cut, find_substrings
 
 _HOMES = {
+    "Cut": "substring",
     "Duplicates": "duplicates",
     "exact_digest": "minhash",
     "find_duplicates": "duplicates",
+    "find_substrings": "substring",
     "minhash_signatures": "minhash",
     "true_jaccard": "minhash",
 }
 
 __all__ = [
+    "Cut",
     "Duplicates",
     "exact_digest",
     "find_duplicates",
+    "find_substrings",
     "minhash_signatures",
     "true_jaccard",
 ]

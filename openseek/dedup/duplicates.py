@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openseek.config.dedup import DedupConfig
+from openseek.dedup import kernels
 from openseek.dedup.graph import Pairs, Standing, choose, components, star_pairs
 from openseek.dedup.kernels import jaccard, shingle_sets
-from openseek.dedup.minhash import exact_digest, keys_of_bands, pack, sign
+from openseek.dedup.minhash import keys_of_bands, pack, qualities, sign
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def find_duplicates(
     *,
     ids: Sequence[str] = (),
     sources: Sequence[str] = (),
+    scores: Sequence[float | None] = (),
 ) -> Duplicates:
     """Find exact and near duplicates among texts.
 
@@ -54,38 +56,39 @@ def find_duplicates(
         config: What counts as a duplicate and what stays; none: the defaults.
         ids: Their ids, which settle ties; empty: their positions.
         sources: Their sources, for `config.priority`; empty: unknown.
+        scores: Their quality, 0 to 1, for `prefer: quality`; None or empty: guessed.
 
     Returns:
         Which text stands for which.
     """
     config = config or DedupConfig()
     n = len(texts)
-    digests = digest_parts([exact_digest(t) for t in texts])
+    buf, offsets = pack(texts)
+    digests = kernels.digests(buf, offsets)
     nodes = np.arange(n, dtype=np.uint64)
     edges = [np.empty((0, 2), np.uint64)]
     if config.exact:
-        edges.append(star_pairs(digests, nodes))
+        edges.append(star_pairs((digests[:, 0], digests[:, 1]), nodes))
     if config.near and n:
-        buf, offsets = pack(texts)
         pairs = candidate_pairs(*sign(buf, offsets, config), nodes, config)
         edges.append(_verified(pairs, texts, config) if config.verify else pairs)
     linked, roots = components(np.concatenate(edges))
+    ranks = qualities(buf, offsets, scores)
     standings = [
-        Standing(ids[i] if ids else f"{i:012d}", sources[i] if sources else "", len(texts[i]))
+        Standing(
+            ids[i] if ids else f"{i:012d}",
+            sources[i] if sources else "",
+            len(texts[i]),
+            int(ranks[i]),
+        )
         for i in linked.tolist()
     ]
     chosen = choose(roots, standings, config)
     kept = np.arange(n)
     places = linked.astype(np.int64)
     kept[places] = places[chosen]
-    same = (digests[0] == digests[0][kept]) & (digests[1] == digests[1][kept])
+    same = (digests == digests[kept]).all(axis=1)
     return Duplicates(kept, same & (kept != np.arange(n)))
-
-
-def digest_parts(digests: Sequence[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Split 16-byte digests into two columns of 64 bits."""
-    table = np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
 
 
 def candidate_pairs(

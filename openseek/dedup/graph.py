@@ -37,6 +37,19 @@ def star_pairs(keys: Sequence[NDArray[np.uint64]], nodes: Nodes) -> Pairs:
     return unique_pairs(np.stack([nodes[head][rest], nodes[rest]], axis=1))
 
 
+def pairs_with(
+    old_keys: NDArray[np.uint64], old: Nodes, keys: NDArray[np.uint64], nodes: Nodes
+) -> Pairs:
+    """Pair every node with the smallest old node of the same key; the old one first, sorted."""
+    order = np.lexsort((old, old_keys))
+    known, first = np.unique(old_keys[order], return_index=True)
+    if not known.size:
+        return np.empty((0, 2), np.uint64)
+    place = np.minimum(np.searchsorted(known, keys), known.size - 1)
+    met = known[place] == keys
+    return unique_pairs(np.stack([old[order][first[place[met]]], nodes[met]], axis=1))
+
+
 def unique_pairs(pairs: Pairs) -> Pairs:
     """Sort pairs by second and first node and drop repetitions."""
     order = np.lexsort((pairs[:, 0], pairs[:, 1]))
@@ -67,11 +80,21 @@ def forest(pairs: Pairs) -> Pairs:
 
 @dataclass(frozen=True)
 class Standing:
-    """What decides which of some duplicates stays."""
+    """What decides which of some duplicates stays.
+
+    Attributes:
+        id: Id of the document; settles ties.
+        source: Its source.
+        chars: Length of its text.
+        quality: Rank by quality, larger is better: 0 to 100 by `plainness`, 1000 to 2000 by score.
+        earlier: It is of an earlier run's index, and so stays in any case.
+    """
 
     id: str
     source: str
     chars: int
+    quality: int = 0
+    earlier: bool = False
 
 
 def choose(
@@ -79,8 +102,9 @@ def choose(
 ) -> NDArray[np.int64]:
     """Choose the document of each cluster that stays.
 
-    The best source first, then the longest text (if so configured), then the smallest id: nothing
-    that depends on the order of shards or documents.
+    What an earlier run has kept comes first, then the best source, then (as configured) the best
+    quality and the longest text, then the smallest id: nothing that depends on the order of shards
+    or documents.
 
     Args:
         roots: For each document the index of its cluster's first.
@@ -93,10 +117,11 @@ def choose(
     best: dict[int, int] = {}
     ranks = {source: i for i, source in enumerate(config.priority)}
 
-    def order(i: int) -> tuple[int, int, str]:
+    def order(i: int) -> tuple[bool, int, int, int, str]:
         s = standings[i]
-        longest = -s.chars if config.prefer == "longest" else 0
-        return ranks.get(s.source, len(ranks)), longest, s.id
+        quality = -s.quality if config.prefer == "quality" else 0
+        longest = 0 if config.prefer == "any" else -s.chars
+        return not s.earlier, ranks.get(s.source, len(ranks)), quality, longest, s.id
 
     for i, root in enumerate(roots.tolist()):
         if root not in best or order(i) < order(best[root]):

@@ -6,14 +6,13 @@ Japanese character is one, so that texts in both scripts, and mixed ones, need n
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openseek.config.dedup import DedupConfig
-from openseek.dedup.kernels import band_keys, jaccard, shingle_sets, signatures
+from openseek.dedup.kernels import band_keys, digests, jaccard, plainness, shingle_sets, signatures
 
 Bytes = NDArray[np.uint8]
 Offsets = NDArray[np.int64]
@@ -65,11 +64,30 @@ def keys_of_bands(table: NDArray[np.uint32], config: DedupConfig) -> NDArray[np.
 
 def exact_digest(text: str) -> bytes:
     """Digest a text (16 bytes) so that ASCII case and ASCII spaces make no difference."""
-    folded = b" ".join(text.encode("utf-8", "replace").lower().split())
-    return hashlib.blake2b(folded, digest_size=16).digest()
+    return bytes(digests(*pack([text])).tobytes())
 
 
 def true_jaccard(left: str, right: str, ngram: int = 5) -> float:
     """Compute the Jaccard similarity of two texts' shingles (by their 64-bit hashes)."""
     values, starts = shingle_sets(*pack([left, right]), ngram)
     return float(jaccard(values[: starts[1]], values[starts[1] :]))
+
+
+def qualities(
+    buf: Bytes, offsets: Offsets, scores: Sequence[float | None] = ()
+) -> NDArray[np.int64]:
+    """Rank packed texts by quality, larger is better.
+
+    A score in hundredths, which any difference smaller than that leaves to the length, counts more
+    than any guess from the text's statistics.
+
+    Args:
+        buf: UTF-8 of all texts.
+        offsets: Starts of the texts and the end of the last one.
+        scores: Their scores, 0 to 1; empty or None: not scored.
+    """
+    ranks = np.asarray(plainness(buf, offsets), np.int64)
+    for i, score in enumerate(scores):
+        if score is not None and score == score:
+            ranks[i] = 1000 + round(100 * min(1.0, max(0.0, score)))
+    return ranks

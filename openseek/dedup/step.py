@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from openseek.artifacts.context import StepContext
 from openseek.artifacts.files import names
-from openseek.compute import map_shards
 from openseek.config.dedup import DedupConfig
+from openseek.dedup.index import NAME, describe, open_index
+from openseek.dedup.passes import run_pass
 from openseek.dedup.shards import (
     Plan,
     filter_shard,
     load,
+    map_earlier,
     map_shard,
     pair_partition,
     save,
@@ -23,7 +26,7 @@ from openseek.dedup.shards import (
     verify_shard,
 )
 
-VERSION = 1
+VERSION = 2
 """Raise when the output of this step changes for the same configuration and input."""
 
 _KEYS_PER_PARQUET_BYTE = 0.25  # band keys (14 * 16 bytes a document) to compressed text of 1 kB
@@ -34,28 +37,38 @@ def dedup(ctx: StepContext[DedupConfig]) -> dict[str, Any]:
     """Remove duplicates and keep the best document of each cluster.
 
     Input `documents`: shards of documents. Output: shards of the same names without duplicates,
-    and `clusters.arrow` (id, kept, size, reason) with a row for each document of a cluster.
+    and `clusters.arrow` (id, kept, size, reason) with a row for each document of a cluster; with
+    `write_index` also `index/`, which a later run names in `against`.
 
     Returns:
         Metrics: documents and bytes in and out, by source; `dropped` as exact and near;
         `clusters`: number, `largest` sizes, and `sizes` (size -> clusters); `pairs`: candidates
-        and similar ones; `cluster_samples`: pairs of the beginnings of kept and removed texts.
+        and similar ones; `earlier`: documents of earlier indexes, and documents `removed` because
+        one of those stays in their place; `cluster_samples`: beginnings of kept and removed texts.
     """
     from openseek.corpus.funnel import merge_stats
 
     files = ctx.inputs["documents"]
     shards = tuple(names(files, "*.parquet"))
-    plan = Plan(shards, _partitions(ctx, shards))
-    _run(ctx, map_shard, range(len(shards)), plan.map_id, (files, ctx.out, plan, ctx.config))
-    _run(ctx, pair_partition, range(plan.partitions), plan.pairs_id, (ctx.out, plan, ctx.config))
+    earlier = [open_index(index, ctx.config)[1] for index in ctx.config.against]
+    plan = Plan(shards, _partitions(ctx, shards), tuple(f for fs in earlier for f in fs))
+    run_pass(ctx, map_shard, range(len(shards)), plan.map_id, (files, ctx.out, plan, ctx.config))
+    run_pass(ctx, map_earlier, range(len(shards), len(shards) + len(plan.earlier)), plan.map_id,
+             (ctx.out, plan, ctx.config))  # fmt: skip
+    run_pass(
+        ctx, pair_partition, range(plan.partitions), plan.pairs_id, (ctx.out, plan, ctx.config)
+    )
     if ctx.config.verify:
-        _run(ctx, shingle_shard, range(len(shards)), lambda i: f"shingles-{plan.shard(i)}",
+        run_pass(ctx, shingle_shard, range(len(shards)), lambda i: f"shingles-{plan.shard(i)}",
              (files, ctx.out, plan, ctx.config))  # fmt: skip
-        _run(ctx, verify_shard, range(len(shards)), lambda i: f"verify-{plan.shard(i)}",
+        run_pass(ctx, verify_shard, range(len(shards)), lambda i: f"verify-{plan.shard(i)}",
              (ctx.out, plan, ctx.config))  # fmt: skip
     if not {"components", "clusters"} <= set(ctx.out.shards()):
         _resolve(ctx, plan)
-    _run(ctx, filter_shard, range(len(shards)), plan.shard, (files, ctx.out, plan))
+    run_pass(ctx, filter_shard, range(len(shards)), plan.shard,
+             (files, ctx.out, plan, ctx.config))  # fmt: skip
+    if ctx.config.write_index:
+        _list_index(ctx, plan)
     records = ctx.out.shards()
     funnel = merge_stats(records[plan.shard(i)].stats for i in range(len(shards)))
     metrics = funnel.metrics()
@@ -73,31 +86,18 @@ def dedup(ctx: StepContext[DedupConfig]) -> dict[str, Any]:
         **metrics,
         "clusters": resolved["clusters"],
         "cluster_samples": resolved["samples"],
+        "earlier": {
+            "documents": sum(
+                records[plan.map_id(len(shards) + j)].stats["documents"]
+                for j in range(len(plan.earlier))
+            ),
+            "removed": resolved["earlier"],
+        },
         "pairs": {
             "candidates": sum(s["candidates"] for s in verified),
             "similar": sum(s["similar"] for s in verified),
         },
     }
-
-
-def _run(
-    ctx: StepContext[DedupConfig],
-    fn: Callable[..., None],
-    shards: Sequence[int],
-    name: Callable[[int], str],
-    args: tuple[Any, ...],
-) -> None:
-    done = ctx.out.shards()
-    missing = [i for i in shards if name(i) not in done]
-    map_shards(
-        fn,
-        missing,
-        runtime=ctx.runtime,
-        args=args,
-        progress=ctx.progress,
-        unit=fn.__name__.split("_")[0],
-        done_before=len(shards) - len(missing),
-    )
 
 
 def _partitions(ctx: StepContext[DedupConfig], shards: Sequence[str]) -> int:
@@ -129,7 +129,8 @@ def _resolve(ctx: StepContext[DedupConfig], plan: Plan) -> None:
     nodes, roots = components(edges)
     standings = _standings(ctx, plan, nodes.tolist())
     chosen = choose(roots, standings, ctx.config)
-    removed = chosen != np.arange(nodes.size)
+    ours = nodes < plan.first_earlier
+    removed = ours & (chosen != np.arange(nodes.size))
     # Equal digests connect exact duplicates: the same component of exact pairs alone.
     twins, twin_roots = components(exact)
     twin_of = np.full(nodes.size, -1, np.int64)
@@ -143,6 +144,7 @@ def _resolve(ctx: StepContext[DedupConfig], plan: Plan) -> None:
     rows = sorted(
         (standings[k].id, standings[i].id, int(sizes[roots[i]]), reasons[i])
         for i, k in enumerate(chosen.tolist())
+        if ours[i]
     )
     _write_clusters(path, rows)
     histogram = Counter(int(s) for s in sizes[sizes > 0])
@@ -152,9 +154,24 @@ def _resolve(ctx: StepContext[DedupConfig], plan: Plan) -> None:
             "sizes": {str(s): n for s, n in sorted(histogram.items())},
             "largest": sorted((int(s) for s in sizes), reverse=True)[:5] if nodes.size else [],
         },
+        "earlier": int((removed & ~ours[chosen]).sum()),
         "samples": _samples(ctx, plan, nodes.tolist(), chosen.tolist(), standings, reasons),
     }
     ctx.out.commit_shard("clusters", {"clusters.arrow": path}, rows=len(rows), stats=stats)
+
+
+def _list_index(ctx: StepContext[DedupConfig], plan: Plan) -> None:
+    """Write the list of the index's files, which is what a later run pins."""
+    records = ctx.out.shards()
+    files = [
+        f
+        for i in range(len(plan.names))
+        for f in records[plan.shard(i)].files
+        if f.name.startswith("index/")
+    ]
+    path = ctx.out.scratch / f"index-{os.getpid()}.json"
+    path.write_text(json.dumps(describe(files, ctx.config), indent=1), encoding="utf-8")
+    ctx.out.commit_shard("index", {NAME: path})
 
 
 def _write_clusters(path: Any, rows: Sequence[tuple[str, str, int, str]]) -> None:
@@ -184,9 +201,13 @@ def _standings(ctx: StepContext[DedupConfig], plan: Plan, nodes: Sequence[int]) 
     records = ctx.out.shards()
     found: list[Any] = []
     for index, rows in _by_shard(nodes).items():
+        if index >= len(plan.names):
+            ids = load(ctx.out, records[plan.map_id(index)], "index.npy")["id"][rows]
+            found += [Standing(id.decode(), "", 0, earlier=True) for id in ids.tolist()]
+            continue
         file = next(f for f in records[plan.map_id(index)].files if f.name.endswith("rows.parquet"))
         table = pq.read_table(ctx.out.local(file)).take(rows)
-        found += [Standing(r["id"], r["source"], r["chars"]) for r in table.to_pylist()]
+        found += [Standing(**r) for r in table.to_pylist()]
     return found
 
 
@@ -218,6 +239,9 @@ def _heads(ctx: StepContext[DedupConfig], plan: Plan, nodes: Sequence[int]) -> d
 
     texts: dict[int, str] = {}
     for index, rows in _by_shard(nodes).items():
+        if index >= len(plan.names):  # an index has no texts
+            texts |= {(index << 32) + row: "" for row in rows}
+            continue
         start = 0
         for batch in iter_batches(ctx.inputs["documents"].local(plan.names[index]), ["text"]):
             for row in rows:

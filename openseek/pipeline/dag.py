@@ -156,15 +156,25 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
         pin="openseek.corpus.snapshot:pin",
         about="read the sources into documents",
     )
-    chain = [
+    chain: list[tuple[str, str, Section, str]] = [
         ("clean", "openseek.cleaning.step:clean", config.cleaning, "normalise, filter, mask"),
         ("dedup", "openseek.dedup.step:dedup", config.dedup, "drop exact and near duplicates"),
         ("score", "openseek.quality.step:score", config.quality, "score quality, set tiers"),
         ("split", "openseek.corpus.split:split", config.heldout, "set held-out documents aside"),
     ]
+    if config.substring.enabled:
+        function, about = "openseek.dedup.substring_step:exact_substring", "cut repeated passages"
+        chain.insert(2, ("substring", function, config.substring, about))
+    if config.lines.enabled:
+        function, about = "openseek.dedup.lines:remove_lines", "remove lines that occur often"
+        chain.insert(2, ("lines", function, config.lines, about))
+    versions, pins = {"dedup": 2}, {"dedup": "openseek.dedup.index:pin"}
     before = "ingest"
     for name, function, section, about in chain:
-        yield Node(name, name, 1, function, section, {"documents": Input(before)}, about=about)
+        inputs, version = {"documents": Input(before)}, versions.get(name, 1)
+        yield Node(
+            name, name, version, function, section, inputs, pin=pins.get(name, ""), about=about
+        )
         before = name
     yield Node(
         "decontaminate",

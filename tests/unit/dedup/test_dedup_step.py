@@ -13,7 +13,7 @@ from openseek.artifacts.folder import FolderFiles, FolderOutput
 from openseek.config.dedup import DedupConfig
 from openseek.config.runtime import RuntimeConfig
 from openseek.corpus.shards import make_document, write_documents
-from openseek.dedup import find_duplicates, step
+from openseek.dedup import find_duplicates, passes, step
 
 CONFIG = DedupConfig(priority=("book",))
 
@@ -76,7 +76,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_finds_over_all_shards_what_one_list_finds(
     documents, tmp_path, monkeypatch, verify
 ) -> None:
-    monkeypatch.setattr(step, "map_shards", serial)
+    monkeypatch.setattr(passes, "map_shards", serial)
     config = CONFIG.model_copy(update={"verify": verify})
     metrics = step.dedup(context(documents, tmp_path / "out", config))
     everything = rows()
@@ -101,7 +101,7 @@ def test_finds_over_all_shards_what_one_list_finds(
 
 
 def test_metrics(documents, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(step, "map_shards", serial)
+    monkeypatch.setattr(passes, "map_shards", serial)
     metrics = step.dedup(context(documents, tmp_path / "out"))
     json.dumps(metrics, allow_nan=False)
     assert metrics["clusters"]["number"] == 56
@@ -120,9 +120,9 @@ def test_metrics(documents, tmp_path, monkeypatch) -> None:
 def test_order_of_work_and_partitions_do_not_change_the_bytes(
     documents, tmp_path, monkeypatch, partitions
 ) -> None:
-    monkeypatch.setattr(step, "map_shards", serial)
+    monkeypatch.setattr(passes, "map_shards", serial)
     first = step.dedup(context(documents, tmp_path / "a"))
-    monkeypatch.setattr(step, "map_shards", backwards)
+    monkeypatch.setattr(passes, "map_shards", backwards)
     config = CONFIG.model_copy(update={"partitions": partitions})
     second = step.dedup(context(documents, tmp_path / "b", config))
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
@@ -131,7 +131,7 @@ def test_order_of_work_and_partitions_do_not_change_the_bytes(
 
 @pytest.mark.parametrize("kill_at", [0, 3, 5, 8, 13, 18, 20])
 def test_a_killed_step_goes_on_where_it_was(documents, tmp_path, monkeypatch, kill_at) -> None:
-    monkeypatch.setattr(step, "map_shards", serial)
+    monkeypatch.setattr(passes, "map_shards", serial)
     whole = step.dedup(context(documents, tmp_path / "whole"))
     work: list[tuple[str, int]] = []
 
@@ -142,17 +142,17 @@ def test_a_killed_step_goes_on_where_it_was(documents, tmp_path, monkeypatch, ki
             fn(shard, *args)
             work.append((fn.__name__, shard))
 
-    monkeypatch.setattr(step, "map_shards", lambda *a, **k: run(*a, **k, limit=kill_at))
+    monkeypatch.setattr(passes, "map_shards", lambda *a, **k: run(*a, **k, limit=kill_at))
     with pytest.raises(KeyboardInterrupt):
         step.dedup(context(documents, tmp_path / "out"))
-    monkeypatch.setattr(step, "map_shards", run)
+    monkeypatch.setattr(passes, "map_shards", run)
     assert step.dedup(context(documents, tmp_path / "out")) == whole
     assert len(work) == len(set(work)) == 21
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
 
 
 def test_nothing_to_do(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(step, "map_shards", serial)
+    monkeypatch.setattr(passes, "map_shards", serial)
     (tmp_path / "in").mkdir()
     write_documents(tmp_path / "in" / "a.parquet", [])
     metrics = step.dedup(context(FolderFiles(tmp_path / "in"), tmp_path / "out"))
@@ -171,6 +171,6 @@ def test_the_number_of_workers_does_not_change_the_bytes(documents, tmp_path, mo
             found.append((step.dedup(context(documents, out, workers=workers)), digests(out)))
     finally:
         compute.shutdown()
-    monkeypatch.setattr(step, "map_shards", serial)
+    monkeypatch.setattr(passes, "map_shards", serial)
     alone = step.dedup(context(documents, tmp_path / "alone"))
     assert found == [(alone, digests(tmp_path / "alone"))] * 2

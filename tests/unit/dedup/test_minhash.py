@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openseek.config.dedup import DedupConfig
-from openseek.dedup import find_duplicates, minhash_signatures, true_jaccard
+from openseek.dedup import exact_digest, find_duplicates, minhash_signatures, true_jaccard
 from openseek.dedup.graph import components, star_pairs
 from openseek.dedup.kernels import union_find
 
@@ -21,6 +21,7 @@ def shingles(text: str, n: int) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS, st.integers(1, 6))
 def test_jaccard_matches_sets(left: list[str], right: list[str], n: int) -> None:
     a, b = ", ".join(left), " ".join(right)
@@ -53,6 +54,7 @@ def test_the_seed_is_all_that_changes_a_signature() -> None:
     assert (first[0] != minhash_signatures(texts, DedupConfig(seed=2))[0]).all()
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=30))
 def test_union_find_matches_naive_components(edges: list[tuple[int, int]]) -> None:
     naive = list(range(20))
@@ -66,6 +68,7 @@ def test_union_find_matches_naive_components(edges: list[tuple[int, int]]) -> No
     assert [int(nodes[r]) for r in roots] == [naive[int(n)] for n in nodes]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=40))
 def test_star_pairs_connect_what_shares_a_key(rows: list[tuple[int, int]]) -> None:
     keys = np.array([k for k, _ in rows], np.uint64)
@@ -131,6 +134,40 @@ def test_what_stays_depends_on_priority_length_and_id_only() -> None:
     assert kept([long, short], ["web", "books"], ["a", "b"]) == "b"
     assert kept([short, long], ["web", "web"], ["a", "b"]) == "b"
     assert kept([long, long, long], ["x", "y", "x"], ["c", "a", "b"]) == "a"
+
+
+def test_the_best_text_stays_not_the_longest() -> None:
+    prose = "The cat sat on the mat and looked at the dog across the street.\n" * 12
+    table = prose.replace("\n", "\n| 17 | 4,5 | == |\n", 3)
+    texts, loose = [table, prose], {"min_jaccard": 0.3, "bands": 56, "rows": 2}
+    assert find_duplicates(texts, DedupConfig(**loose)).kept.tolist() == [1, 1]
+    longest = DedupConfig(prefer="longest", **loose)
+    assert find_duplicates(texts, longest).kept.tolist() == [0, 0]
+    first = DedupConfig(prefer="any", **loose)
+    assert find_duplicates(texts, first).kept.tolist() == [0, 0]
+    for scores, kept in (([0.9, 0.2], 0), ([0.9, None], 0), ([0.0, None], 0), ([0.2, 0.3], 1)):
+        found = find_duplicates(texts, DedupConfig(**loose), scores=scores)
+        assert found.kept.tolist() == [kept, kept]
+
+
+def test_digests_are_equal_where_folded_texts_are() -> None:
+    texts = ["", " ", "a", "A", "a b", " a\n\tb ", "ab", "a b c d e f g h", "abcdefgh",
+             "abcdefgh i",
+             "abcdefg h", "é", "É", "a" * 8, "a" * 16, "\x00", "\x00\x00", "a\x00"]  # fmt: skip
+    folded = [b" ".join(t.encode().lower().split()) for t in texts]
+    digests = [exact_digest(t) for t in texts]
+    for i in range(len(texts)):
+        for j in range(len(texts)):
+            assert (digests[i] == digests[j]) == (folded[i] == folded[j]), (texts[i], texts[j])
+
+
+@given(
+    st.text(st.sampled_from("aB \n\0é"), max_size=20),
+    st.text(st.sampled_from("Ab \t\0é"), max_size=20),
+)
+def test_digest_matches_folding(left: str, right: str) -> None:
+    same = left.encode().lower().split() == right.encode().lower().split()
+    assert (exact_digest(left) == exact_digest(right)) == same
 
 
 @settings(max_examples=40, deadline=None)
