@@ -33,6 +33,7 @@ def map_shards(
     unit: str = "shards",
     done_before: int = 0,
     max_retries: int = 2,
+    gpu: bool = False,
 ) -> list[R]:
     """Run `fn(shard, *args)` for every shard on Ray and return the results in shard order.
 
@@ -49,6 +50,7 @@ def map_shards(
         unit: What is counted.
         done_before: Shards that were finished earlier, for the progress display.
         max_retries: Further tries of one shard.
+        gpu: Give each task a GPU of its own where the cluster has any; else they run on CPUs.
 
     Raises:
         PermanentError: A shard failed for good; the message names it.
@@ -60,7 +62,10 @@ def map_shards(
     _start(runtime)
     workers = runtime.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     shared = [ray.put(a) for a in args]
-    task = ray.remote(num_cpus=1, max_retries=max_retries, retry_exceptions=[TransientError])(fn)
+    gpus = 1 if gpu and ray.cluster_resources().get("GPU", 0) >= 1 else 0
+    task = ray.remote(
+        num_cpus=1, num_gpus=gpus, max_retries=max_retries, retry_exceptions=[TransientError]
+    )(fn)
     results: dict[int, R] = {}
     running: dict[Any, int] = {}
     queue = iter(range(len(shards)))

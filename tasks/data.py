@@ -8,6 +8,8 @@ clean = step_task("clean", tags=["data"], about="Normalise, filter and mask docu
 dedup = step_task("dedup", tags=["data"], about="Drop exact and near duplicates.")
 lines = step_task("lines", tags=["data"], about="Remove lines that occur often.")
 substring = step_task("substring", tags=["data"], about="Cut passages that occur twice or more.")
+label = step_task("label", tags=["synthesis"], retries=5, about="Have a teacher grade a sample.")
+classifier = step_task("classifier", tags=["data"], about="Learn the grades; report the agreement.")
 score = step_task("score", tags=["data"], about="Score quality and set tiers.")
 split = step_task("split", tags=["data"], about="Set held-out documents aside.")
 decontaminate = step_task(

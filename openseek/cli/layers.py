@@ -62,6 +62,8 @@ DATA = {
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    from openseek.cli import quality  # it uses the helpers below
+
     data = typer.Typer(
         help="Data layers on folders of JSONL, parquet or text.", no_args_is_help=True
     )
@@ -69,7 +71,7 @@ def register(app: typer.Typer) -> None:
     data.command("ingest")(ingest)
     for name, (function, section, about) in DATA.items():
         data.command(name, help=about)(_documents_command(function, section))
-    data.command("decontaminate")(decontaminate)
+    quality.register(data)
     app.add_typer(data, name="data")
     mix = typer.Typer(help="Mixtures of a curriculum.", no_args_is_help=True)
     mix.command("audit")(audit)
@@ -151,20 +153,6 @@ def ingest(
 
     config = pin(SourceList(sources=read_sources(sources)), RuntimeConfig(workers=workers))
     _run("openseek.corpus.step:ingest", config, {}, out, workers, json_)
-
-
-def decontaminate(
-    input_: In,
-    out: Out,
-    against: Annotated[Path, typer.Option(help="Folder with evaluation items (parquet).")],
-    set_: Set = None,
-    workers: Workers = 0,
-    json_: AsJson = False,
-) -> None:
-    """Drop documents that overlap with evaluation sets."""
-    section = _section("openseek.config.quality:DecontaminationConfig", set_)
-    inputs = {"documents": input_, "benchmarks": against}
-    _run("openseek.quality.step:decontaminate", section, inputs, out, workers, json_)
 
 
 def synth(

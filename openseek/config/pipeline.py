@@ -11,6 +11,7 @@ from openseek.config.base import Bytes, Count, Section
 from openseek.config.cleaning import CleaningConfig
 from openseek.config.dedup import DedupConfig
 from openseek.config.evaluation import BenchmarksConfig, EvaluationConfig
+from openseek.config.labelling import ClassifierConfig, LabellingConfig
 from openseek.config.lines import LinesConfig
 from openseek.config.mixture import MixStepConfig, MixtureConfig
 from openseek.config.model import ExportConfig, ModelConfig
@@ -59,6 +60,14 @@ class PipelineConfig(Section):
         SubstringConfig(), description="Repeated passages inside documents."
     )
     quality: QualityConfig = Field(QualityConfig(), description="Scorers and tiers.")
+    labelling: LabellingConfig | None = Field(
+        None,
+        description="Have a teacher grade a sample, and train the classifier of linear scorers on "
+        "it. None: neither.",
+    )
+    classifier: ClassifierConfig = Field(
+        ClassifierConfig(), description="The classifier that learns the grades."
+    )
     heldout: HeldoutConfig = Field(HeldoutConfig(), description="Documents kept for evaluation.")
     decontamination: DecontaminationConfig = Field(
         DecontaminationConfig(), description="Overlap with the evaluation sets."
@@ -89,6 +98,12 @@ class PipelineConfig(Section):
             raise ValueError("sources is empty: name at least one")
         if not self.stages:
             raise ValueError(f"stages is empty: give at least one of {', '.join(STAGES)}")
+        unnamed = [s.name for s in self.quality.scorers if s.kind == "linear" and not s.model]
+        if unnamed and self.labelling is None:
+            raise ValueError(
+                f"quality.scorers: {unnamed[0]} names no model and no classifier is trained: set "
+                "its model, or add the section labelling"
+            )
         for stage in self.stages:  # mistakes show up before anything runs
             self.mix_step(stage)
             self.train_step(stage)
@@ -97,6 +112,11 @@ class PipelineConfig(Section):
     def stage_names(self) -> list[Stage]:
         """The configured stages in the curriculum's order."""
         return [s for s in STAGES if s in self.stages]
+
+    def synthesis_step(self) -> SynthesisConfig:
+        """Gather what the synthesise step needs: its rows are held to the documents' limits."""
+        limits = self.synthesis.decontamination or self.decontamination
+        return self.synthesis.model_copy(update={"decontamination": limits})
 
     def mix_step(self, stage: Stage) -> MixStepConfig:
         """Gather what the mix step of a stage needs."""

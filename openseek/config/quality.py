@@ -23,7 +23,11 @@ class TransformerScorerConfig(Section):
 
     kind: Literal["transformer"]
     name: str = Field(description="Name of the raw score in meta.scores.", min_length=1)
-    model: str = Field(description="Folder or hub id of the model and its tokenizer.", min_length=1)
+    model: str = Field(
+        description="Folder or hub id of the model and its tokenizer. The content of a folder "
+        "enters the step's key too.",
+        min_length=1,
+    )
     revision: str = Field("main", description="Hub revision; part of the step's identity.")
     max_tokens: int = Field(
         512, description="Tokens of a document that are read (FineWeb-Edu: 512).", ge=8
@@ -50,17 +54,52 @@ class FastTextScorerConfig(Section):
     max_chars: int = Field(4096, description="Characters of a document that are read.", ge=16)
 
 
+class LinearScorerConfig(Section):
+    """A classifier that `openseek data train-classifier`, or this run, trained on grades."""
+
+    kind: Literal["linear"]
+    name: str = Field(description="Name of the raw score in meta.scores.", min_length=1)
+    model: str = runtime(
+        "",
+        "Folder of the classifier; its content enters the step's key, its place not. Empty: the "
+        "one that this run trains (section `labelling`).",
+    )
+
+
 ScorerConfig = Annotated[
-    HeuristicScorerConfig | TransformerScorerConfig | FastTextScorerConfig,
+    HeuristicScorerConfig | LinearScorerConfig | TransformerScorerConfig | FastTextScorerConfig,
     Field(discriminator="kind"),
 ]
 
 
-class FluencyConfig(Section):
-    """A character n-gram model of the corpus itself, and the cut of its strangest documents.
+class DomainsConfig(Section):
+    """What a document is about, by weighted keywords; kept in `meta.domain`."""
 
-    Documents are split in two folds by id; each is read by the model trained on the other fold,
-    so that no document vouches for itself.
+    enabled: bool = Field(True, description="Label every document with its domain.")
+    lexicon: str = runtime(
+        "",
+        "YAML of {domain: {en: words, zh: words}} in place of our own; its content enters the "
+        "step's key, its place not.",
+    )
+    read_chars: int = Field(8192, description="Characters of a document that are read.", ge=64)
+    min_evidence: float = Field(
+        3.0,
+        description="Different keywords (a phrase counts by its words, repeats ever less) below "
+        "which a document is `general`.",
+        ge=0,
+    )
+    margin: float = Field(
+        1.2, description="How many times the second domain's evidence the first must have.", ge=1
+    )
+
+
+class FluencyConfig(Section):
+    """The perplexity of each document, and the cut of the strangest ones of each domain.
+
+    Unless `model` names a causal language model, a character n-gram model of the corpus itself is
+    used.
+    Documents are split in two folds by id; each is read by the model trained
+    on the other fold, so that no document vouches for itself.
     """
 
     enabled: bool = Field(True, description="Measure bits per character and drop the outliers.")
@@ -69,6 +108,26 @@ class FluencyConfig(Section):
         description="Documents above this quantile of their domain are dropped (CCI4.0: 0.995).",
         gt=0.5, le=1,
     )  # fmt: skip
+    group: Literal["domain", "category"] = Field(
+        "domain",
+        description="Whose quantile: that of the document's domain (CCI4.0) or of its category; "
+        "always within a language.",
+    )
+    min_documents: int = Field(
+        400,
+        description="Groups of fewer documents share one cut for all of them in a language: 99.5 % "
+        "of less than 200 is nothing to cut.",
+        ge=1,
+    )
+    model: str = runtime(
+        "",
+        "Folder or hub id of a causal language model (an export of ours, or another) to read with "
+        "instead; the content of a folder enters the step's key, its place not.",
+    )
+    max_tokens: int = Field(
+        1024, description="Tokens of a document that such a model reads (CCI4.0: 4,096).", ge=16
+    )
+    batch_size: int = runtime(8, "Documents in one forward pass of such a model.", ge=1)
     order: int = Field(4, description="Length of the n-grams, in characters.", ge=2, le=6)
     train_bytes: Bytes = Field(
         64_000_000, description="Text the model is trained on at most, in bytes, over all shards."
@@ -98,6 +157,7 @@ class QualityConfig(Section):
     high_from: float = Field(
         2 / 3, description="Quantile of language and category where tier high begins.", ge=0, le=1
     )
+    domains: DomainsConfig = Field(default_factory=DomainsConfig, description="Domain labels.")
     fluency: FluencyConfig = Field(default_factory=FluencyConfig, description="Perplexity filter.")
 
     @model_validator(mode="after")
@@ -107,6 +167,10 @@ class QualityConfig(Section):
             raise ValueError("scorers is empty; name at least one, such as {kind: heuristic}")
         if len(set(labels)) < len(labels) or "bits_per_char" in labels:
             raise ValueError(f"scorer names {labels} must differ and not be bits_per_char; rename")
+        if self.fluency.enabled and self.fluency.group == "domain" and not self.domains.enabled:
+            raise ValueError(
+                "fluency.group=domain needs domains.enabled; or set fluency.group=category"
+            )
         if self.medium_from > self.high_from:
             raise ValueError(
                 f"medium_from={self.medium_from} is above high_from={self.high_from}; swap them"

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from openseek.config.base import Section, runtime
+from openseek.config.quality import DecontaminationConfig
 
 RecipeName = Literal["simple_qa", "long_cot_backward"]
 
@@ -116,6 +117,11 @@ class SynthesisConfig(Section):
     )
     verification: VerificationConfig = Field(
         default_factory=VerificationConfig, description="What rows must satisfy."
+    )
+    decontamination: DecontaminationConfig | None = Field(
+        None,
+        description="What counts as an evaluation item inside a row. None: as in training "
+        "documents (the run's section `decontamination`).",
     )
     shard_documents: int = Field(
         64, description="Documents a shard: what a kill loses at most of a worker's answers.", ge=1

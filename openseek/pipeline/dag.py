@@ -1,7 +1,8 @@
 """What runs after what: the one place that knows the DAG.
 
-sources -> ingest -> clean -> dedup -> score -> split -> decontaminate -> synthesise
-        -> tokenizer -> tokenise -> [ mix -> train -> evaluate ] per stage -> export -> report
+sources -> ingest -> clean -> dedup -> [ label -> classifier ] -> score -> split -> decontaminate
+        -> synthesise -> tokenizer -> tokenise -> [ mix -> train -> evaluate ] per stage
+        -> export -> report
 """
 
 from __future__ import annotations
@@ -159,8 +160,6 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
     chain: list[tuple[str, str, Section, str]] = [
         ("clean", "openseek.cleaning.step:clean", config.cleaning, "normalise, filter, mask"),
         ("dedup", "openseek.dedup.step:dedup", config.dedup, "drop exact and near duplicates"),
-        ("score", "openseek.quality.step:score", config.quality, "score quality, set tiers"),
-        ("split", "openseek.corpus.split:split", config.heldout, "set held-out documents aside"),
     ]
     if config.substring.enabled:
         function, about = "openseek.dedup.substring_step:exact_substring", "cut repeated passages"
@@ -176,10 +175,20 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
             name, name, version, function, section, inputs, pin=pins.get(name, ""), about=about
         )
         before = name
+    yield from _quality_nodes(config, before)
+    yield Node(
+        "split",
+        "split",
+        1,
+        "openseek.corpus.split:split",
+        config.heldout,
+        {"documents": Input("score")},
+        about="set held-out documents aside",
+    )
     yield Node(
         "decontaminate",
         "decontaminate",
-        1,
+        2,
         "openseek.quality.step:decontaminate",
         config.decontamination,
         {
@@ -193,9 +202,9 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
     yield Node(
         "synthesise",
         "synthesise",
-        1,
+        2,
         "openseek.synthesis.step:synthesise",
-        config.synthesis,
+        config.synthesis_step(),
         {**documents, "benchmarks": Input("benchmarks")},
         about="make question-answer pairs and chains of thought",
     )
@@ -217,6 +226,41 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
         config.tokens,
         {**texts, "tokenizer": Input("tokenizer")},
         about="turn documents into token shards",
+    )
+
+
+def _quality_nodes(config: PipelineConfig, before: str) -> Iterable[Node]:
+    inputs = {"documents": Input(before)}
+    if config.labelling is not None:
+        yield Node(
+            "label",
+            "label",
+            1,
+            "openseek.synthesis.labelling:label",
+            config.labelling,
+            dict(inputs),
+            about="have a teacher grade a sample",
+        )
+        yield Node(
+            "classifier",
+            "classifier",
+            1,
+            "openseek.quality.classifier_step:train_classifier",
+            config.classifier,
+            {"labels": Input("label")},
+            about="learn the grades; report the agreement",
+        )
+        if any(s.kind == "linear" and not s.model for s in config.quality.scorers):
+            inputs["classifier"] = Input("classifier")
+    yield Node(
+        "score",
+        "score",
+        2,
+        "openseek.quality.step:score",
+        config.quality,
+        inputs,
+        snapshot="openseek.quality.scorers:snapshot",
+        about="score quality, set tiers and domains",
     )
 
 

@@ -2,23 +2,29 @@
 
 heuristic           an explainable score from text statistics
 fluency             bits per character under an n-gram model of the corpus itself
-scorers             plug-ins: heuristic, transformer classifier, fastText
+linear              a classifier over hashed n-grams: train, save, load, score
+agreement           how well a scorer agrees with a teacher's grades
+transformer         sequence classifiers, and causal models for perplexity
+scorers             plug-ins: heuristic, linear, transformer, fastText
+domains             what a document is about, by a lexicon
 ensemble            raw scores of several scorers -> one score -> tiers
+plan                cuts and quantiles over all shards
+items               evaluation items from files of any usual shape
+ngram_index         the table of n-grams that texts are compared with
 decontamination     evaluation items and held-out documents inside training text
 kernels             the compiled loops that all of these share
-step, decontamination_step
-                    the steps `score` and `decontaminate`
+step, decontamination_step, classifier_step
+                    the steps `score`, `decontaminate` and `classifier`
 """
 
 from openseek.quality.decontamination import (
     Decontaminator,
-    Item,
     Match,
-    compose_item,
     index_documents,
     index_items,
 )
 from openseek.quality.heuristic import explain
+from openseek.quality.items import Item, compose_item
 from openseek.quality.scorers import Scorer, build_scorer
 
 __all__ = [

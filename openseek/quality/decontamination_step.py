@@ -10,23 +10,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from openseek.artifacts.context import StepContext
 from openseek.artifacts.files import FileSet, Output, names
 from openseek.compute import map_shards
 from openseek.config.quality import DecontaminationConfig
 from openseek.corpus.shards import write_documents
-from openseek.errors import DataError
 from openseek.quality.decontamination import (
     Decontaminator,
-    Item,
     Match,
-    NgramIndex,
-    compose_item,
     index_documents,
     index_items,
 )
+from openseek.quality.items import load_items
+from openseek.quality.ngram_index import NgramIndex
 from openseek.quality.tables import Funnel, read_table, shard_id, text_buffer, write_jsonl
 
 LISTING = "contamination.jsonl"
@@ -65,31 +62,6 @@ def decontaminate(ctx: StepContext[DecontaminationConfig]) -> dict[str, Any]:
 
 def _id(name: str) -> str:
     return shard_id(Path(name).name)
-
-
-def load_items(benchmarks: FileSet) -> tuple[list[Item], dict[str, int]]:
-    """Read all evaluation items of an artifact, and count them by task.
-
-    Raises:
-        DataError: A file has no string column to compose an item from.
-    """
-    items: list[Item] = []
-    counts: dict[str, int] = {}
-    for name in names(benchmarks, "*.parquet"):
-        stem = Path(name).stem
-        for row, values in enumerate(pq.read_table(benchmarks.local(name)).to_pylist()):
-            item = Item(
-                str(values.get("task") or stem), str(values.get("id", row)), compose_item(values)
-            )
-            if not item.text.strip():
-                raise DataError(
-                    f"item {item.id} has no text; its columns are {', '.join(sorted(values))}",
-                    where=name,
-                    mend="A benchmark needs `query` (with `choices` and `gold`) or `text`.",
-                )
-            items.append(item)
-            counts[item.task] = counts.get(item.task, 0) + 1
-    return items, dict(sorted(counts.items()))
 
 
 def _heldout_index(ctx: StepContext[DecontaminationConfig]) -> NgramIndex | None:

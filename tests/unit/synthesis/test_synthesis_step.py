@@ -14,6 +14,7 @@ from synthesis_small import CHINESE, CODE, ENGLISH, Endpoint
 
 from openseek.artifacts.context import StepContext
 from openseek.artifacts.folder import FolderFiles, FolderOutput
+from openseek.config.quality import DecontaminationConfig
 from openseek.config.runtime import RuntimeConfig
 from openseek.config.synthesis import RecipeConfig, SynthesisConfig
 from openseek.corpus.document import DOCUMENT_SCHEMA
@@ -153,6 +154,27 @@ class TestRows:
         metrics = synthesise(context(CONFIG, tmp_path / "out", **given))
         assert metrics["dropped"]["contaminated"] >= 1
         assert not [r for r in rows(tmp_path / "out") if "water0 is a third" in r["text"]]
+        lines = (tmp_path / "out/contamination.jsonl").read_text().splitlines()
+        listed = [json.loads(line) for line in lines]
+        assert len(listed) == metrics["dropped"]["contaminated"]
+        assert {(r["task"], r["item"]) for r in listed} == {("quiz", "1")}
+        assert all(text.startswith(r["text"][:20]) for r in listed)
+
+    def test_rows_are_held_to_the_limits_of_the_documents(
+        self, tmp_path: Path, serial: Serial
+    ) -> None:
+        files = documents(tmp_path / "in")
+        (tmp_path / "bench").mkdir()
+        item = {"task": "quiz", "id": "1", "query": "salt water0 from the North Sea stops"}
+        (tmp_path / "bench/q.jsonl").write_text(json.dumps(item))
+        given = {"documents": files, "benchmarks": FolderFiles(tmp_path / "bench")}
+        dropped = []
+        for words in (8, 4):
+            limits = DecontaminationConfig(min_words=words)
+            config = CONFIG.model_copy(update={"decontamination": limits})
+            metrics = synthesise(context(config, tmp_path / f"out{words}", **given))
+            dropped.append(metrics["dropped"].get("contaminated", 0))
+        assert dropped[0] == 0 < dropped[1]
 
 
 class TestDraw:

@@ -1,0 +1,98 @@
+"""Grading a sample of documents with a teacher, and the classifier that learns from the grades."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from openseek.config.base import Section, runtime
+from openseek.config.synthesis import TeacherConfig
+
+PromptStyle = Literal["additive", "direct"]
+Language = Literal["en", "zh"]
+
+
+class LabellingConfig(Section):
+    """A sample of the corpus and who grades it from 0 to 5 for educational value."""
+
+    teacher: TeacherConfig | None = Field(
+        None,
+        description="An OpenAI-compatible endpoint (kind: openai). None: text statistics, offline, "
+        "recorded as `heuristic` in every label.",
+    )
+    prompts: tuple[PromptStyle, ...] = Field(
+        ("direct",),
+        description="Rubrics each document is graded by: `additive` counts criteria that hold "
+        "(FineWeb-Edu), `direct` picks the level that fits. Several: the mean, rounded.",
+        min_length=1,
+    )
+    documents: int = Field(
+        2000, description="Documents drawn, the same number of each language.", ge=1
+    )
+    languages: tuple[Language, ...] = Field(
+        ("en", "zh"), description="Languages drawn from, with prompts in their own.", min_length=1
+    )
+    categories: tuple[str, ...] = Field(
+        ("foundation", "code", "math"), description="Categories the documents are drawn from."
+    )
+    min_chars: int = Field(100, description="Shorter documents are not drawn.", ge=1)
+    read_chars: int = Field(
+        8192, description="Characters of a document that are graded (CCI4.0: 8,192).", ge=200
+    )
+    shard_documents: int = Field(64, description="Documents in one file of labels.", ge=1)
+    cache: str = runtime(
+        "",
+        "Folder of the answers received so far: what a killed run goes on from. "
+        "Empty: .openseek/requests.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> LabellingConfig:
+        if self.teacher is not None and self.teacher.kind != "openai":
+            raise ValueError(
+                f"teacher.kind={self.teacher.kind} cannot grade; use kind=openai, or no teacher at "
+                "all for the offline heuristic"
+            )
+        for name in ("prompts", "languages"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}={list(values)} names one twice; name each once")
+        return self
+
+
+class ClassifierConfig(Section):
+    """A linear classifier over hashed n-grams that learns the teacher's grades."""
+
+    bucket_bits: int = Field(
+        20, description="log2 of the hashed features (20: a model of 25 MB).", ge=10, le=26
+    )
+    word_ngrams: int = Field(2, description="Longest n-gram of words.", ge=1, le=5)
+    cjk_ngrams: int = Field(3, description="Longest n-gram of Chinese characters.", ge=1, le=5)
+    char_ngrams: tuple[int, int] = Field(
+        (0, 0),
+        description="Shortest and longest character n-gram inside of words; (0, 0): none. "
+        "(3, 5) reads misspelt and inflected words better, at a third of the speed.",
+    )
+    read_chars: int = Field(16_384, description="Characters of a document that are read.", ge=16)
+    rate: float = Field(1.0, description="Step size of Adagrad.", gt=0)
+    epochs: int = Field(10, description="Passes over the sample at most.", ge=1)
+    patience: int = Field(
+        2, description="Passes without a lower validation loss after which training stops.", ge=1
+    )
+    validation: float = Field(
+        0.1, description="Share of the labels that decides which pass is kept.", gt=0, lt=0.5
+    )
+    test: float = Field(
+        0.2, description="Share of the labels held out for the reported agreement.", gt=0, lt=0.5
+    )
+    keep_from: int = Field(
+        3, description="Grade from which a document counts as good, for F1 (FineWeb-Edu: 3).", ge=1
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ClassifierConfig:
+        low, high = self.char_ngrams
+        if not (low == high == 0 or 1 <= low <= high <= 8):
+            raise ValueError(f"char_ngrams={low},{high} must be 0,0 or rise within 1 to 8")
+        return self

@@ -1,0 +1,242 @@
+"""The `label` step: a teacher grades a sample of documents from 0 to 5.
+
+Documents are drawn by a hash of (seed, id), the same number of each language, so that the same ones
+are drawn whatever shards they lie in. Answers go into the request cache as they come, and labels
+into one file for every few documents: a killed step asks nothing again that was answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from openseek.artifacts.context import StepContext
+from openseek.artifacts.files import FileSet, Output, names
+from openseek.compute import map_shards
+from openseek.config.labelling import LabellingConfig, PromptStyle
+from openseek.corpus.shards import iter_batches
+from openseek.synthesis.grading import VERSION, Grade, HeuristicTeacher, grade_prompt
+from openseek.synthesis.request_cache import CachedTeacher, RequestCache
+from openseek.synthesis.rows import SourceDocument
+from openseek.synthesis.teacher import Asker, RowFailure, Teacher, build_teacher
+
+GRADES = 6
+_COLUMNS = ["id", "text", "source", "category", "lang", "license"]
+LABEL_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),  # document id
+        pa.field("text", pa.large_string(), nullable=False),  # what the teacher saw
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("lang", pa.string(), nullable=False),
+        pa.field("license", pa.string(), nullable=False),
+        pa.field("teacher", pa.string(), nullable=False),  # model, or "heuristic"
+        pa.field("prompt", pa.string(), nullable=False),  # rubric, language and version
+        pa.field("grade", pa.int8()),  # 0 to 5; null: no usable answer
+        pa.field("reason", pa.string(), nullable=False),  # the teacher's, one sentence
+        pa.field("failure", pa.string(), nullable=False),  # why there is no grade
+    ]
+)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Some drawn documents: where they lie."""
+
+    index: int
+    rows: tuple[tuple[str, int], ...]  # file name, row; sorted
+
+    @property
+    def name(self) -> str:
+        return f"labels-{self.index:05d}"
+
+
+def label(ctx: StepContext[LabellingConfig]) -> dict[str, Any]:
+    """Grade a sample of the input `documents`; write `labels-NNNNN.parquet`.
+
+    Returns:
+        documents, labels, failed (reason -> number), grades by language, agreement of the rubrics
+        where there are two, requests, repairs, tokens and cost.
+
+    Raises:
+        TransientError: The endpoint did not answer; finished answers are kept.
+        ConfigError: The endpoint, model or key is wrong.
+    """
+    documents, config = ctx.inputs["documents"], ctx.config
+    work = draw(documents, config, ctx.seed)
+    done = ctx.out.shards()
+    todo = [w for w in work if w.name not in done]
+    cache = str(Path(config.cache or ".openseek/requests").resolve())
+    map_shards(
+        _label_shard, todo, runtime=ctx.runtime, args=(documents, ctx.out, config, cache),
+        progress=ctx.progress, unit="files of labels", done_before=len(work) - len(todo),
+    )  # fmt: skip
+    done = ctx.out.shards()
+    return _total(config, [done[w.name].stats for w in work])
+
+
+def draw(documents: FileSet, config: LabellingConfig, seed: int) -> list[_Work]:
+    """Draw the documents of each language and cut them into pieces of `shard_documents`."""
+    share = max(1, config.documents // len(config.languages))
+    chosen: dict[str, list[tuple[bytes, str, int]]] = {lang: [] for lang in config.languages}
+    for name in names(documents, "*.parquet"):
+        first = 0
+        for batch in iter_batches(documents.local(name), _COLUMNS):
+            for lang, found in chosen.items():
+                found += _eligible(batch, lang, config, seed, name, first)
+                found.sort()
+                del found[share:]
+            first += batch.num_rows
+    places = sorted((name, row) for found in chosen.values() for _, name, row in found)
+    size = config.shard_documents
+    pieces = [tuple(places[at : at + size]) for at in range(0, len(places), size)]
+    return [_Work(i, piece) for i, piece in enumerate(pieces)]
+
+
+def _eligible(
+    batch: pa.RecordBatch, lang: str, config: LabellingConfig, seed: int, name: str, first: int
+) -> list[tuple[bytes, str, int]]:
+    fits = np.isin(batch["category"].to_numpy(zero_copy_only=False), config.categories)
+    fits &= pc.utf8_length(batch["text"]).to_numpy(zero_copy_only=False) >= config.min_chars
+    chinese = pc.starts_with(batch["lang"], "zh").to_numpy(zero_copy_only=False)
+    fits &= chinese if lang == "zh" else ~chinese
+    ids = batch["id"]
+    return [
+        (hashlib.blake2b(f"{seed}/label/{ids[row]}".encode(), digest_size=8).digest(), name,
+         first + row)
+        for row in np.flatnonzero(fits).tolist()
+    ]  # fmt: skip
+
+
+def _load(work: _Work, documents: FileSet, read_chars: int) -> list[dict[str, Any]]:
+    """Read the drawn rows, and of each file only as far as they reach."""
+    loaded: list[dict[str, Any]] = []
+    for name in dict.fromkeys(name for name, _ in work.rows):
+        wanted = [row for file, row in work.rows if file == name]
+        first = 0
+        for batch in iter_batches(documents.local(name), _COLUMNS):
+            mine = [row - first for row in wanted if first <= row < first + batch.num_rows]
+            loaded += batch.take(pa.array(mine, pa.int64())).to_pylist() if mine else []
+            first += batch.num_rows
+            if first > wanted[-1]:
+                break
+    return [row | {"text": row["text"][:read_chars]} for row in loaded]
+
+
+def _label_shard(
+    work: _Work, documents: FileSet, out: Output, config: LabellingConfig, cache: str
+) -> None:
+    rows = _load(work, documents, config.read_chars)
+    labels, usage = asyncio.run(_grade_all(rows, config, build_grader(config, Path(cache))))
+    path = out.scratch / f"{work.name}-{os.getpid()}.parquet"
+    table = pa.Table.from_pylist(labels, schema=LABEL_SCHEMA)
+    pq.write_table(table, path, compression="zstd", write_statistics=False)
+    stats = _stats(labels, config.prompts) | {"documents": len(rows), "usage": usage}
+    out.commit_shard(work.name, {f"{work.name}.parquet": path}, rows=len(labels), stats=stats)
+
+
+def build_grader(config: LabellingConfig, cache: Path) -> Teacher:
+    """Make the teacher that a configuration describes, with the cache for one that is remote."""
+    if config.teacher is None:
+        return HeuristicTeacher()
+    return CachedTeacher(build_teacher(config.teacher), config.teacher, RequestCache(cache))
+
+
+async def _grade_all(
+    rows: Sequence[dict[str, Any]], config: LabellingConfig, teacher: Teacher
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    usage = Counter[str]()
+    tasks = [
+        asyncio.ensure_future(_grade(row, style, teacher, usage))
+        for row in rows
+        for style in config.prompts
+    ]
+    try:
+        labels = list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await teacher.close()
+    return labels, dict(sorted(usage.items()))
+
+
+async def _grade(
+    row: dict[str, Any], style: PromptStyle, teacher: Teacher, usage: Counter[str]
+) -> dict[str, Any]:
+    lang = "zh" if row["lang"].startswith("zh") else "en"
+    code = row["category"] == "code"
+    document = SourceDocument(row["id"], row["text"], lang, code, row["source"], row["license"])
+    asker = Asker(teacher)
+    answer: dict[str, Any] = {"grade": None, "reason": "", "failure": ""}
+    try:
+        told = await asker.ask(grade_prompt(document, style), Grade)
+    except RowFailure as failure:
+        answer["failure"] = failure.reason
+    else:
+        answer |= {"grade": told.score, "reason": told.reason.strip()}
+    usage.update(
+        requests=asker.ledger.requests, repairs=asker.ledger.repairs,
+        prompt_tokens=asker.ledger.prompt_tokens,
+        completion_tokens=asker.ledger.completion_tokens,
+    )  # fmt: skip
+    return row | answer | {"teacher": teacher.name, "prompt": f"{style}-{lang}-v{VERSION}"}
+
+
+def _stats(labels: Sequence[Mapping[str, Any]], prompts: Sequence[str]) -> dict[str, Any]:
+    grades: dict[str, list[int]] = {}
+    failed = Counter[str]()
+    pairs = np.zeros((GRADES, GRADES), np.int64)
+    for row in labels:
+        if row["grade"] is None:
+            failed[row["failure"]] += 1
+        else:
+            lang = "zh" if row["lang"].startswith("zh") else "en"
+            grades.setdefault(lang, [0] * GRADES)[row["grade"]] += 1
+    for at in range(0, len(labels), len(prompts)):  # the first two rubrics, document by document
+        both = [row["grade"] for row in labels[at : at + 2]]
+        if len(prompts) > 1 and None not in both:
+            pairs[both[0], both[1]] += 1
+    return {"grades": grades, "failed": dict(failed), "pairs": pairs.tolist()}
+
+
+def _total(config: LabellingConfig, shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    usage, failed = Counter[str](), Counter[str]()
+    grades: dict[str, list[int]] = {}
+    for stats in shards:
+        usage.update(stats["usage"])
+        failed.update(stats["failed"])
+        for lang, counts in stats["grades"].items():
+            grades[lang] = [a + b for a, b in zip(grades.get(lang, [0] * 6), counts, strict=True)]
+    spent = {k: usage[k] for k in ("requests", "repairs", "prompt_tokens", "completion_tokens")}
+    teacher = config.teacher
+    told: dict[str, Any] = {
+        "documents": sum(s["documents"] for s in shards),
+        "labels": sum(map(sum, grades.values())),
+        "unusable": sum(failed.values()),
+        "failed": dict(sorted(failed.items())),
+        "teacher": teacher.model if teacher else HeuristicTeacher.name,
+        "prompts": list(config.prompts),
+        "prompt_version": VERSION,
+        "grades": dict(sorted(grades.items())),
+        **spent,
+        "cost_usd": 0.0,
+    }
+    if teacher:
+        cost = spent["prompt_tokens"] * teacher.price_in
+        cost += spent["completion_tokens"] * teacher.price_out
+        told["cost_usd"] = round(cost / 1e6, 6)
+    if len(config.prompts) > 1:
+        told["rubrics"] = np.sum([s["pairs"] for s in shards], axis=0).tolist()
+    return told

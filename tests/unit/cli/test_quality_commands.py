@@ -1,0 +1,74 @@
+"""Quality on plain folders: label, train, score, decontaminate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from openseek import compute
+from openseek.cli.main import app
+from openseek.corpus.shards import make_document, write_documents
+
+GOOD = (
+    "A cache keeps recent results close by. Because memory is slow, for example, a loop over a "
+    "small table runs faster when the table fits; therefore order matters in number {n}. "
+)
+BAD = "item {n}\nbuy now\n" * 20
+
+
+@pytest.fixture
+def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    def serial(fn: Any, shards: Any, *, args: Any = (), **_: Any) -> list[Any]:
+        return [fn(shard, *args) for shard in shards]
+
+    for module in ("quality.step", "quality.decontamination_step", "synthesis.labelling"):
+        monkeypatch.setattr(f"openseek.{module}.map_shards", serial)
+    monkeypatch.setattr(compute, "shutdown", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        make_document(
+            (GOOD if n % 2 else BAD).format(n=n) * (1 + n % 3), source="web",
+            category="foundation", lang="en", license="MIT", origin=str(n),
+        )
+        for n in range(300)
+    ]  # fmt: skip
+    (tmp_path / "in").mkdir()
+    write_documents(tmp_path / "in/web-00000.parquet", rows)
+    return tmp_path / "in"
+
+
+def invoke(*args: str) -> dict[str, Any]:
+    done = CliRunner().invoke(app, [*args, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.output.strip().splitlines()[-1])
+
+
+def test_from_grades_to_scores(documents: Path) -> None:
+    labels = invoke("data", "label", "in", "labels", "--set", "documents=600")
+    assert (labels["teacher"], labels["labels"]) == ("heuristic", 300)
+    trained = invoke("data", "train-classifier", "labels", "model", "--set", "bucket_bits=12")
+    assert trained["agreement"]["all"]["f1"] > 0.9
+    scorers = "scorers=[{kind: linear, name: edu, model: model}]"
+    scored = invoke("data", "score", "in", "scored", "--set", scorers)
+    assert scored["documents_in"] == 300
+    rows = pq.read_table("scored/web-00000.parquet").to_pylist()
+    good = [r["score"] for r in rows if r["text"].startswith("A cache")]
+    bad = [r["score"] for r in rows if r["text"].startswith("item")]
+    assert min(good) > max(bad)
+
+
+def test_decontamination_takes_a_folder_of_jsonl(documents: Path, tmp_path: Path) -> None:
+    (tmp_path / "bench").mkdir()
+    item = {"question": GOOD.format(n=17), "answer": "yes"}
+    (tmp_path / "bench/quiz.jsonl").write_text(json.dumps(item) + "\n")
+    told = invoke("data", "decontaminate", "in", "clean", "--against", "bench",
+                  "--set", "min_item_share=1")  # fmt: skip
+    assert told["dropped"] == {}
+    told = invoke("data", "decontaminate", "in", "clean2", "--against", "bench")
+    assert told["documents_by_task"] == {"quiz": told["dropped"]["benchmark"]}
+    assert told["documents_out"] == 150

@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+from synthesis_small import CHINESE, ENGLISH, KEY, Endpoint, source
+
+from openseek.artifacts.context import StepContext
+from openseek.artifacts.folder import FolderFiles, FolderOutput
+from openseek.config.labelling import ClassifierConfig, LabellingConfig
+from openseek.config.runtime import RuntimeConfig
+from openseek.corpus.shards import make_document, write_documents
+from openseek.errors import DataError, StoreError, TransientError
+from openseek.quality.classifier_step import train_classifier
+from openseek.quality.linear import LinearModel
+from openseek.synthesis import labelling
+from openseek.synthesis.grading import Grade, grade_prompt
+from openseek.synthesis.labelling import draw, label
+from openseek.synthesis.request_cache import RequestCache
+from openseek.synthesis.teacher import Reply, parse
+
+LIST = "\n".join(f"item {n}" for n in range(40))
+
+
+@pytest.fixture(autouse=True)
+def serial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run shards in this process."""
+
+    def run(fn: Any, shards: Any, *, args: Any = (), **_: Any) -> list[Any]:
+        return [fn(shard, *args) for shard in shards]
+
+    monkeypatch.setattr(labelling, "map_shards", run)
+
+
+def documents(folder: Path, n: int = 24, shards: int = 2) -> FolderFiles:
+    rows = []
+    for i in range(n):
+        text, lang = [(ENGLISH, "en"), (CHINESE * 2, "zh-Hans"), (LIST, "en")][i % 3]
+        rows.append(
+            make_document(
+                f"{text}\n{i} {'extra words ' * (i % 7)}", source="lakes", category="foundation",
+                lang=lang, license="CC-BY-4.0", origin=str(i),
+            )
+        )  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    for s in range(shards):
+        write_documents(folder / f"lakes-{s:05d}.parquet", rows[s::shards])
+    return FolderFiles(folder)
+
+
+def context(config: Any, out: Path, **inputs: FolderFiles) -> StepContext[Any]:
+    return StepContext(config, inputs, FolderOutput(out), RuntimeConfig(workers=1), seed=3)
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return [r for f in sorted(out.glob("*.parquet")) for r in pq.read_table(f).to_pylist()]
+
+
+class Grader:
+    """Makes an `Endpoint` grade everything 4.
+
+    Attributes:
+        never: Requests with this text get no usable answer.
+        late: Requests with this text get one in the repair turn only.
+        dies_after: Answers after which the endpoint only fails.
+    """
+
+    def __init__(self, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+        import synthesis_small
+
+        self.never = self.late = ""
+        self.dies_after = self.answered = 0
+        self.endpoint = endpoint
+
+        def reply(body: dict[str, Any]) -> str:
+            self.answered += 1
+            if self.answered == self.dies_after:
+                endpoint.server.always = "500"
+            asked = body["messages"][1]["content"]
+            if self.never and self.never in asked:
+                return "I would say four."
+            if self.late and self.late in asked and len(body["messages"]) == 2:
+                return '{"reason": "superb", "score": 9}'
+            return '{"reason": "clear", "score": 4}'
+
+        monkeypatch.setattr(synthesis_small, "reply_to", reply)
+
+    def config(self, tmp_path: Path, **given: Any) -> LabellingConfig:
+        teacher = self.endpoint.teacher(concurrency=1)
+        fields = {"documents": 8, "shard_documents": 4, "cache": str(tmp_path / "cache")} | given
+        return LabellingConfig(teacher=teacher, **fields)
+
+
+@pytest.fixture
+def grader(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Grader:
+    return Grader(endpoint, monkeypatch)
+
+
+class TestPrompts:
+    @pytest.mark.parametrize("style", ["additive", "direct"])
+    def test_both_rubrics_are_worded_in_both_languages(self, style: Any) -> None:
+        english = grade_prompt(source(ENGLISH), style).messages[1]["content"]
+        chinese = grade_prompt(source(CHINESE, "zh"), style).messages[1]["content"]
+        assert ENGLISH in english
+        assert "learner" in english
+        assert CHINESE in chinese
+        assert "学习者" in chinese
+        assert '{"reason": "' in english
+        assert '{"reason": "' in chinese
+
+    def test_braces_in_a_document_stay_as_they_are(self) -> None:
+        assert "{x} {0}" in grade_prompt(source("{x} {0}"), "direct").messages[1]["content"]
+
+    @pytest.mark.parametrize(
+        "answer", ['{"score": 3.5}', '{"score": "3"}', '{"score": true}', '{"score": 6}',
+                   '{"score": -1}', '{"reason": "good"}', "Educational score: 4", ""],
+    )  # fmt: skip
+    def test_anything_but_a_whole_grade_is_refused(self, answer: str) -> None:
+        with pytest.raises(ValueError, match=r"score|JSON"):
+            parse(answer, Grade)
+
+    def test_a_grade_is_found_in_a_fence(self) -> None:
+        assert parse('Sure:\n```json\n{"reason": "r", "score": 5}\n```', Grade).score == 5
+
+
+class TestOffline:
+    def test_every_label_says_that_statistics_made_it(self, tmp_path: Path) -> None:
+        config = LabellingConfig(documents=12, shard_documents=5, prompts=("additive", "direct"))
+        files = documents(tmp_path / "in")
+        metrics = label(context(config, tmp_path / "out", documents=files))
+        found = rows(tmp_path / "out")
+        assert {r["teacher"] for r in found} == {"heuristic"}
+        assert {r["prompt"] for r in found} == {
+            "additive-en-v1", "direct-en-v1", "additive-zh-v1", "direct-zh-v1"
+        }  # fmt: skip
+        assert metrics["documents"] == 12
+        assert metrics["labels"] == len(found) == 24
+        assert sum(map(sum, metrics["rubrics"])) == 12
+        assert {lang: sum(g) for lang, g in metrics["grades"].items()} == {"en": 12, "zh": 12}
+        prose = [r["grade"] for r in found if r["text"].startswith("The Baltic")]
+        lists = [r["grade"] for r in found if r["text"].startswith("item 0")]
+        assert min(prose) > max(lists)
+        json.dumps(metrics, allow_nan=False)
+
+    def test_shards_do_not_decide_who_is_drawn(self, tmp_path: Path) -> None:
+        config = LabellingConfig(documents=6)
+        ids = []
+        for shards in (1, 3):
+            out = tmp_path / f"out{shards}"
+            files = documents(tmp_path / f"in{shards}", shards=shards)
+            label(context(config, out, documents=files))
+            ids.append({r["id"] for r in rows(out)})
+        assert ids[0] == ids[1]
+        assert len(ids[0]) == 6
+
+    def test_a_language_with_few_documents_gives_what_it_has(self, tmp_path: Path) -> None:
+        work = draw(documents(tmp_path / "in", n=6), LabellingConfig(documents=100), 1)
+        assert sum(len(w.rows) for w in work) == 6
+
+    def test_impossible_sections_say_how_to_mend_them(self) -> None:
+        with pytest.raises(ValidationError, match="kind=openai"):
+            LabellingConfig(teacher={"kind": "extractive"})
+        with pytest.raises(ValidationError, match="name each once"):
+            LabellingConfig(prompts=("direct", "direct"))
+        with pytest.raises(ValidationError, match="rise within 1 to 8"):
+            ClassifierConfig(char_ngrams=(3, 2))
+
+
+class TestEndpoint:
+    def test_grades_and_costs_are_recorded(self, tmp_path: Path, grader: Grader) -> None:
+        files = documents(tmp_path / "in")
+        metrics = label(context(grader.config(tmp_path), tmp_path / "out", documents=files))
+        found = rows(tmp_path / "out")
+        assert {(r["teacher"], r["grade"], r["reason"]) for r in found} == {("tiny", 4, "clear")}
+        assert (metrics["requests"], metrics["prompt_tokens"]) == (8, 800)
+
+    def test_unusable_answers_get_one_repair_and_are_counted(
+        self, tmp_path: Path, grader: Grader
+    ) -> None:
+        grader.never, grader.late = "学习者", "learner"
+        files = documents(tmp_path / "in")
+        config = grader.config(tmp_path, documents=4)
+        metrics = label(context(config, tmp_path / "out", documents=files))
+        assert metrics["failed"] == {"schema": 2}
+        assert (metrics["labels"], metrics["unusable"], metrics["repairs"]) == (2, 2, 4)
+        found = {(r["lang"], r["grade"], r["failure"]) for r in rows(tmp_path / "out")}
+        assert found == {("en", 4, ""), ("zh-Hans", None, "schema")}
+
+    def test_a_killed_run_asks_nothing_twice_that_was_answered(
+        self, tmp_path: Path, grader: Grader
+    ) -> None:
+        """The endpoint goes away in the middle of a file; whole files and single answers stay."""
+        files = documents(tmp_path / "in")
+        config = grader.config(tmp_path)
+        server = grader.endpoint.server
+        grader.dies_after = 6
+        with pytest.raises(TransientError):
+            label(context(config, tmp_path / "out", documents=files))
+        assert len(rows(tmp_path / "out")) == 4
+        server.always = ""
+        label(context(config, tmp_path / "out", documents=files))
+        assert server.served["ok"] == 8
+        again = label(context(config, tmp_path / "again", documents=files))
+        assert server.served["ok"] == 8
+        assert again["requests"] == 8  # what the labels cost, whoever asked first
+        digests = [
+            hashlib.sha256((tmp_path / out / "labels-00001.parquet").read_bytes()).digest()
+            for out in ("out", "again")
+        ]
+        assert digests[0] == digests[1]
+
+    def test_the_cache_holds_no_key(self, tmp_path: Path, grader: Grader) -> None:
+        files = documents(tmp_path / "in")
+        label(context(grader.config(tmp_path), tmp_path / "out", documents=files))
+        for path in (tmp_path / "cache").iterdir():
+            assert KEY.encode() not in path.read_bytes()
+        with sqlite3.connect(tmp_path / "cache/answers.sqlite") as db:
+            assert db.execute("SELECT count(*) FROM answers").fetchone() == (8,)
+
+    def test_another_model_is_asked_anew(self, tmp_path: Path, grader: Grader) -> None:
+        files = documents(tmp_path / "in")
+        config = grader.config(tmp_path)
+        label(context(config, tmp_path / "a", documents=files))
+        other = grader.endpoint.teacher(model="large", concurrency=1)
+        label(
+            context(config.model_copy(update={"teacher": other}), tmp_path / "b", documents=files)
+        )
+        assert grader.endpoint.server.served["ok"] == 16
+
+
+class TestCache:
+    def test_the_first_answer_stays(self, tmp_path: Path) -> None:
+        first, second = RequestCache(tmp_path), RequestCache(tmp_path)
+        first.put("k", Reply("one", 1, 2))
+        second.put("k", Reply("two"))
+        assert first.get("k") == second.get("k") == Reply("one", 1, 2)
+        assert first.get("other") is None
+
+    def test_a_file_that_is_no_cache_is_a_clear_error(self, tmp_path: Path) -> None:
+        (tmp_path / "answers.sqlite").write_bytes(b"not a database" * 100)
+        with pytest.raises(StoreError, match="remove the damaged file"):
+            RequestCache(tmp_path)
+
+
+class TestClassifierStep:
+    def labels(self, tmp_path: Path) -> FolderFiles:
+        config = LabellingConfig(documents=400, shard_documents=100, prompts=("additive", "direct"))
+        files = documents(tmp_path / "in", n=360)
+        label(context(config, tmp_path / "labels", documents=files))
+        return FolderFiles(tmp_path / "labels")
+
+    def test_a_model_is_written_and_its_agreement_told(self, tmp_path: Path) -> None:
+        config = ClassifierConfig(bucket_bits=14)
+        labels = self.labels(tmp_path)
+        metrics = train_classifier(context(config, tmp_path / "model", labels=labels))
+        assert metrics["teacher"] == ["heuristic"]
+        assert sum(metrics["documents"].values()) == sum(metrics["grades"])
+        told = metrics["agreement"]
+        assert set(told) == {"all", "en", "zh"}
+        assert told["all"]["documents"] == metrics["documents"]["test"]
+        assert told["all"]["accuracy"] > told["all"]["accuracy_constant"]
+        assert told["all"]["spearman"] > 0.8
+        assert told["all"]["f1"] > 0.9
+        json.dumps(metrics, allow_nan=False)
+        model = LinearModel.load(
+            tmp_path / "model/classifier.json", tmp_path / "model/classifier.safetensors"
+        )
+        good, bad = model.score([ENGLISH, LIST])
+        assert good > bad
+        assert model.about["agreement"]["spearman"] == told["all"]["spearman"]
+
+    def test_the_same_labels_give_the_same_model(self, tmp_path: Path) -> None:
+        labels, config = self.labels(tmp_path), ClassifierConfig(bucket_bits=12, epochs=2)
+        for out in "ab":
+            train_classifier(context(config, tmp_path / out, labels=labels))
+        for name in ("classifier.json", "classifier.safetensors"):
+            assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+    def test_foreign_files_are_clear_errors(self, tmp_path: Path) -> None:
+        config = ClassifierConfig(bucket_bits=12)
+        with pytest.raises(DataError, match="grade"):
+            train_classifier(context(config, tmp_path / "a", labels=documents(tmp_path / "in")))
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(DataError, match="Label more"):
+            train_classifier(
+                context(config, tmp_path / "b", labels=FolderFiles(tmp_path / "empty"))
+            )
