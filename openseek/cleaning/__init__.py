@@ -2,9 +2,9 @@
 
 - `spelling`: Unicode, control characters, line ends, mojibake
 - `language`: script and fastText; `chinese`: Traditional to Simplified (OpenCC)
-- `kernels`, `stats`: compiled passes over the characters and the statistics made of them
+- `characters`, `tokens`, `scan`, `repetition`: compiled passes; `stats`: what rules see of them
 - `rules`: thresholds on statistics, as configured blocks (`presets/*.yaml`)
-- `lines`, `words`, `pii`: boilerplate lines, sensitive words, personal data
+- `lines`, `code`, `words`, `pii`: boilerplate lines, source files, sensitive words, personal data
 - `cleaner`: all of it on a batch, in order; `step`: all of it on shards
 
 Alone:

@@ -1,7 +1,7 @@
 """All cleaning of a batch of documents, in order: the one place that knows it.
 
-normalise -> boilerplate lines -> count -> language -> rules -> Traditional to Simplified ->
-sensitive words -> personal data. What a rule drops is not worked on any further.
+normalise -> count -> language -> rules on the text as it came -> lines -> rules -> Traditional to
+Simplified -> sensitive words -> personal data. What a rule drops is not worked on any further.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from openseek.cleaning.chinese import simplify
+from openseek.cleaning.code import is_generated, without_licence
 from openseek.cleaning.language import identify, language_group
-from openseek.cleaning.lines import remove_lines
+from openseek.cleaning.lines import remove_citations, unwanted_lines, without_lines
 from openseek.cleaning.pii import Hints, mask_pii
-from openseek.cleaning.rules import judge, wants_repetition
+from openseek.cleaning.rules import judge, wants_repetition, wants_words
 from openseek.cleaning.spelling import normalise
-from openseek.cleaning.stats import chinese_script, count, derive, pack, repetition
+from openseek.cleaning.stats import Scan, derive, reads_english, repetition, scan
 from openseek.cleaning.words import WordMatcher, load_words, mask_spans
-from openseek.config.cleaning import CleaningConfig
+from openseek.config.cleaning import CleaningConfig, RuleBlock
 
 _GUESS = 0.3  # a document of unknown language is called by a guess at least this probable
 
@@ -44,6 +44,22 @@ class CleanResult:
     changes: dict[str, int] = field(default_factory=dict)
     flags: dict[str, int] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A batch: results so far, categories and sources."""
+
+    results: list[CleanResult]
+    categories: list[str]
+    sources: list[str]
+
+    def only(self, places: Sequence[int]) -> _Rows:
+        return _Rows(
+            [self.results[i] for i in places],
+            [self.categories[i] for i in places],
+            [self.sources[i] for i in places],
+        )
 
 
 class Cleaner:
@@ -82,37 +98,80 @@ class Cleaner:
             self._spell(text, lang, category)
             for text, lang, category in zip(texts, langs, categories, strict=True)
         ]
-        buf, offsets = pack([r.text for r in results])
-        counts = count(buf, offsets)
-        zh = chinese_script(counts)
-        for i, (result, category) in enumerate(zip(results, categories, strict=True)):
-            self._language(result, category, bool(zh[i]))
-        self._rules(results, buf, offsets, counts, categories, sources or [""] * len(results))
-        at, long, dots = counts["at_signs"], counts["long_numbers"], counts["dotted_numbers"]
+        rows = _Rows(results, list(categories), list(sources or [""] * len(results)))
+        found = self._scan(rows)
+        sure = np.where(found.chinese, "zh", np.where(reads_english(found), "en", ""))
+        for result, category, lang in zip(results, categories, sure.tolist(), strict=True):
+            self._language(result, category, lang)
+        self._filter(rows, found)
+        c = found.counts
+        at, long, dots = c["at_signs"], c["long_numbers"], c["dotted_numbers"]
         for i, (result, category) in enumerate(zip(results, categories, strict=True)):
             if not result.reason:
-                hints = Hints(bool(at[i]), bool(long[i]), bool(dots[i] >= 3))
+                hints = Hints(bool(at[i]), bool(long[i]), bool(dots[i]))
                 self._rewrite(result, category, hints)
         return results
+
+    def _filter(self, rows: _Rows, found: Scan) -> None:
+        """Judge texts, remove lines, and judge those again that lost some."""
+        blocks = self.config.blocks
+        before = {name: block for name, block in blocks.items() if block.before_lines}
+        after = {name: block for name, block in blocks.items() if not block.before_lines}
+        if before:
+            self._rules(rows, found, before)
+        changed = self._lines(rows, found)
+        if not changed:
+            self._rules(rows, found, after)
+            return
+        same = sorted(set(range(len(rows.results))) - set(changed))
+        for part in (same, changed):
+            if part:
+                own = rows.only(part)
+                self._rules(own, self._scan(own), after)
+
+    def _scan(self, rows: _Rows) -> Scan:
+        config = self.config
+        columns = np.array(rows.categories), np.array(rows.sources)
+        wanted = wants_words(config.blocks, *columns)
+        if config.language.enabled:
+            wanted |= np.isin(columns[0], list(config.language.categories))
+        return scan([r.text for r in rows.results], han_words=config.han_words, wanted=wanted)
 
     def _spell(self, text: str, lang: str, category: str) -> CleanResult:
         text, names = normalise(text, self.config.normalise)
         result = CleanResult(text, lang, changes={f"normalise.{n}": 1 for n in names})
-        lines = self.config.lines
-        if category in lines.categories:
-            result.text, removed = remove_lines(text, lines.phrases, lines.max_chars)
-            if removed:
-                result.changes["lines"] = removed
+        if self.config.lines.citations and category in self.config.lines.categories:
+            text = remove_citations(text)
+            if text != result.text:
+                result.text = text
+                result.changes["citations"] = 1
+        if category == "code":
+            self._code(result)
         return result
 
-    def _language(self, result: CleanResult, category: str, zh: bool) -> None:
+    def _code(self, result: CleanResult) -> None:
+        config = self.config.code
+        if is_generated(result.text, config.generated):
+            result.reason = "code.generated"
+            result.failed = (result.reason,)
+        elif config.licences == "remove":
+            text = without_licence(result.text)
+            if text != result.text:
+                result.text = text
+                result.changes["licence"] = 1
+
+    def _language(self, result: CleanResult, category: str, lang: str) -> None:
         config = self.config.language
         filtered = category in config.categories
-        if not config.enabled or category == "code" or not (filtered or result.lang == "und" or zh):
+        if (
+            not config.enabled
+            or category == "code"
+            or not (filtered or result.lang == "und" or lang == "zh")
+        ):
             return
         declared = result.lang
-        if zh:
-            found, score = "zh", 1.0
+        if lang:
+            found, score = lang, 1.0
         else:
             found, score = identify(result.text, max_chars=config.max_chars)
         sure = score >= config.foreign_score
@@ -125,32 +184,46 @@ class Cleaner:
         if filtered and unwanted and (sure or declared not in ("und", found)):
             result.reason = "language"
 
-    def _rules(
-        self,
-        results: list[CleanResult],
-        buf: NDArray[np.uint8],
-        offsets: NDArray[np.int64],
-        counts: dict[str, NDArray[np.int64]],
-        categories: Sequence[str],
-        sources: Sequence[str],
-    ) -> None:
+    def _lines(self, rows: _Rows, found: Scan) -> list[int]:
+        """Remove lines; return which texts lost some."""
+        config = self.config.lines
+        treated = [
+            not result.reason and category in config.categories
+            for result, category in zip(rows.results, rows.categories, strict=True)
+        ]
+        if not any(treated):
+            return []
+        remove, drop = unwanted_lines(found, config)
+        removed = found.per_text(remove)
+        changed = []
+        for i, result in enumerate(rows.results):
+            if treated[i] and drop[i]:
+                result.reason = "lines.page_phrase"
+                result.failed += (result.reason,)
+            elif treated[i] and removed[i]:
+                strip = config.terminal != "any" or config.min_words > 0
+                result.text = without_lines(found, i, remove, strip=strip)
+                result.changes["lines"] = int(removed[i])
+                changed.append(i)
+        return changed
+
+    def _rules(self, rows: _Rows, found: Scan, blocks: dict[str, RuleBlock]) -> None:
+        results = rows.results
         groups = np.array([language_group(r.lang) for r in results])
-        zh = groups == "zh"
-        columns = (np.array(list(categories)), groups, np.array(list(sources)))
-        stats = derive(counts, np.diff(offsets), zh)
-        blocks = self.config.blocks
+        columns = (np.array(rows.categories), groups, np.array(rows.sources))
+        stats = derive(found)
         _, cheap = judge(blocks, stats, *columns)
         dropped = np.array([bool(r.reason) for r in results])
         for fails in cheap.values():
             dropped |= fails
         wanted = wants_repetition(blocks, *columns) & ~dropped
         if wanted.any():
-            stats |= repetition(buf, offsets, wanted, zh)
+            stats |= repetition(found, wanted)
         reasons, hits = judge(blocks, stats, *columns)
-        solid = counts["chars"] - counts["spaces"]
+        solid = found.chars - found.counts["spaces"]
         for i, result in enumerate(results):
-            result.failed = tuple(reason for reason, fails in hits.items() if fails[i])
-            result.reason = "empty" if solid[i] == 0 else result.reason or reasons[i]
+            result.failed += tuple(reason for reason, fails in hits.items() if fails[i])
+            result.reason = result.reason or ("empty" if solid[i] == 0 else reasons[i])
 
     def _rewrite(self, result: CleanResult, category: str, hints: Hints) -> None:
         config = self.config

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -46,6 +46,10 @@ _CARD = re.compile(
     rf"{_DIGITS_LEFT}(?:[3-6][0-9]{{12,18}}"
     rf"|[3-6][0-9]{{3}}([ -])[0-9]{{4}}\1[0-9]{{4}}\1[0-9]{{1,7}}){_DIGITS_RIGHT}"
 )
+# Eight groups, or fewer around `::`; what it is exactly, `ipaddress` decides.
+_IP6 = re.compile(
+    r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){1,7}(?::?[0-9A-Fa-f]{1,4}){1,7}(?![\w:]|\.[0-9])"
+)
 _SECRET = re.compile(
     r"-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----.{0,20000}?"
     r"-----END (?:[A-Z]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----"
@@ -54,15 +58,29 @@ _SECRET = re.compile(
     r"|gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{40,255}|glpat-[A-Za-z0-9_-]{20,64}"
     r"|hf_[A-Za-z0-9]{30,64}|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,255}"
     r"|sk-(?:proj-|ant-|or-)?[A-Za-z0-9_-]{20,255}|[sr]k_live_[A-Za-z0-9]{20,255}"
+    r"|SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}|dop_v1_[a-f0-9]{64}|shpat_[a-fA-F0-9]{32}"
+    r"|[0-9]{8,10}:AA[A-Za-z0-9_-]{33}"
     r"|xox[abeprs]-[A-Za-z0-9-]{10,255}|AIza[0-9A-Za-z_-]{35}|LTAI[0-9A-Za-z]{16,24}"
     r"|eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000}"
     r")(?![A-Za-z0-9])",
     re.DOTALL,
 )
+_LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){10}[0-9 Xx-]*")
+_CANDIDATES: dict[str, re.Pattern[str]] = {
+    "phone": _LONG_NUMBER,
+    "id_number": _LONG_NUMBER,
+    "bank_card": _LONG_NUMBER,
+    "ip": re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}"),
+    "ip6": re.compile(r"[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,40}"),  # of 2000::/3
+}
+_AROUND = 4  # characters beside a candidate: `+86 ` before it, and what the patterns look at
 _SECRET_STARTS = (
     "-----BEGIN ", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-",
+    "SG.", "dop_v1_", "shpat_", ":AA",
     "hf_", "npm_", "pypi-", "sk-", "sk_live_", "rk_live_", "xox", "AIza", "LTAI", "eyJ",
 )  # fmt: skip
+
+_COLON = ord(":")  # of a bot's token, which has its number before
 
 _ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # GB 11643-1999
 _ID_CHECK = "10X98765432"
@@ -109,6 +127,10 @@ def mask_pii(
             text, n = _mask_emails(text) if kind == "email" else _replace(text, kind)
             if n:
                 found[kind] = n
+    if "ip" in kinds and ("::" in text or text.count(":") >= 7):
+        text, n = _replace(text, "ip6")
+        if n:
+            found["ip"] = found.get("ip", 0) + n
     return text, found
 
 
@@ -137,36 +159,49 @@ def _is_card(number: str) -> bool:
 
 def _is_public_address(address: str) -> bool:
     try:
-        return ipaddress.IPv4Address(address).is_global
+        found = ipaddress.ip_address(address)
     except ValueError:
         return False
+    if found.version == 6 and address[:1] not in ("2", "3"):  # 2000::/3 is what is given out
+        return False
+    return found.is_global and not found.is_multicast and len(address.split(":")[0]) != 1
 
 
 def _always(_: str) -> bool:
     return True
 
 
-_RULES: dict[PiiKind, tuple[re.Pattern[str], Callable[[str], bool]]] = {
+_RULES: dict[str, tuple[re.Pattern[str], Callable[[str], bool]]] = {
     "secret": (_SECRET, _always),
     "id_number": (_ID_NUMBER, is_id_number),
     "bank_card": (_CARD, _is_card),
     "phone": (_PHONE, _always),
     "ip": (_IP, _is_public_address),
+    "ip6": (_IP6, _is_public_address),
 }
 
 
-def _replace(text: str, kind: PiiKind) -> tuple[str, int]:
+def _replace(text: str, kind: str) -> tuple[str, int]:
     pattern, confirm = _RULES[kind]
-    count = 0
+    placeholder = f"<{kind.rstrip('6').upper()}>"
+    parts: list[str] = []
+    done = count = 0
+    for low, high in _windows(text, kind):
+        for match in pattern.finditer(text, max(done, low), high):
+            if confirm(match.group()):
+                parts += [text[done : match.start()], placeholder]
+                done, count = match.end(), count + 1
+    return ("".join([*parts, text[done:]]), count) if count else (text, 0)
 
-    def swap(match: re.Match[str]) -> str:
-        nonlocal count
-        if not confirm(match.group()):
-            return match.group()
-        count += 1
-        return PLACEHOLDERS[kind]
 
-    return pattern.sub(swap, text), count
+def _windows(text: str, kind: str) -> Iterator[tuple[int, int]]:
+    """Yield places that can hold a kind, told by a pattern that the engine can search fast."""
+    candidates = _CANDIDATES.get(kind)
+    if candidates is None:
+        yield 0, len(text)
+        return
+    for match in candidates.finditer(text):
+        yield max(0, match.start() - _AROUND), min(len(text), match.end() + _AROUND)
 
 
 def _mask_emails(text: str) -> tuple[str, int]:
@@ -187,7 +222,10 @@ def _mask_emails(text: str) -> tuple[str, int]:
 def _may_hold_secret(text: str) -> bool:
     data = text.encode("utf-8", "replace")
     starts = _secret_starts().find_matches_as_indexes(data)
-    return any(start == 0 or not data[start - 1 : start].isalnum() for _, start, _ in starts)
+    return any(
+        start == 0 or data[start] == _COLON or not data[start - 1 : start].isalnum()
+        for _, start, _ in starts
+    )
 
 
 @lru_cache(maxsize=1)

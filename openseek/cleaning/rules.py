@@ -11,6 +11,15 @@ from openseek.config.cleaning import RuleBlock
 
 Column = NDArray[np.str_]
 
+_WORDLESS = frozenset(
+    {
+        "chars", "bytes", "lines", "mean_line_chars", "max_line_chars", "bullet_lines",
+        "ellipsis_lines", "terminal_lines", "short_lines", "alnum", "digits", "han", "replacement",
+        "braces", "dup_lines", "dup_line_chars", "dup_paragraphs", "dup_paragraph_chars",
+        "dup_solid_line_chars",
+    }
+)  # fmt: skip
+
 
 def wants_repetition(
     blocks: Mapping[str, RuleBlock], categories: Column, languages: Column, sources: Column
@@ -20,6 +29,17 @@ def wants_repetition(
     for block in blocks.values():
         if block.enabled and any(s.startswith(("dup_", "top_")) for s in block.thresholds):
             wanted |= _applies(block, categories, languages, sources)
+    return wanted
+
+
+def wants_words(
+    blocks: Mapping[str, RuleBlock], categories: Column, sources: Column
+) -> NDArray[np.bool_]:
+    """Tell for which documents some block needs their words, whatever the language."""
+    wanted = np.zeros(categories.size, np.bool_)
+    for block in blocks.values():
+        if block.enabled and not _WORDLESS.issuperset(block.thresholds):
+            wanted |= _among(categories, block.categories) & _among(sources, block.sources)
     return wanted
 
 

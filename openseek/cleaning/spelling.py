@@ -51,7 +51,7 @@ def normalise(text: str, config: NormaliseConfig) -> tuple[str, tuple[str, ...]]
             if repaired != text:
                 text = repaired
                 changes.append(name)
-    most = "\n" * (config.max_blank_lines + 1)
+    most = "\n" * min(config.max_blank_lines + 1, len(text))
     if most + "\n" in text:
         text = re.sub(f"\n{{{len(most) + 1},}}", most, text)
         changes.append("blank_lines")
