@@ -20,6 +20,7 @@ help:
 
 setup: $(STAMP)
 
+# The data steps' kernels are compiled here too, once, instead of in every worker of the first run.
 # pip compiles to byte code on one core; compileall takes them all, and leaves out what a run never
 # imports. Without byte code every worker process would compile torch, ray and prefect at its start.
 NOT_IMPORTED := /tests/|transformers/models/|_inductor|ray/(rllib|serve|data|tune|llm)/|torch/(testing|ao|onnx)/
@@ -31,6 +32,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	-$(BIN)/python -m compileall -q -j 0 -x '$(NOT_IMPORTED)' $(VENV)/lib > /dev/null 2>&1
+	OMP_NUM_THREADS=1 $(BIN)/openseek warm
 	@touch $@
 
 demo: setup

@@ -36,15 +36,14 @@ from openseek.cleaning.tokens import (
     WORD,
     ZERO,
     U,
-    decode,
     look_up,
-    mix,
     table_row,
     write_run,
     write_token,
 )  # fmt: skip
+from openseek.corpus.codepoints import decode, mix
 
-TOKENS_CRC = 0x05C7E91A
+TOKENS_CRC = 0x33673AF4
 """Checksum of `tokens.py`: numba's cache on disk only notices changes of the file that a function
 is defined in, so this file changes whenever that one does (a test holds it to that)."""
 

@@ -161,6 +161,7 @@ def _count(row: Mapping[str, Any], result: Any, funnel: Any) -> None:
         _sample(funnel, result.reason, id_, source, result.text)
         return
     funnel.count("languages", result.lang)
+    _sample(funnel, "kept", id_, source, result.text)
     for label in result.flags:
         funnel.count("flagged", label)
         _sample(funnel, f"flagged.{label}", id_, source, result.text)

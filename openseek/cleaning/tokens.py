@@ -35,6 +35,7 @@ from openseek.cleaning.characters import (
     SYMBOL,
     UPPER,
 )  # fmt: skip
+from openseek.corpus.codepoints import decode, mix
 
 WORD, HAS_ALPHA, ENDS_SENTENCE, ALL_PUNCT = 1, 2, 4, 8
 """Flags of a token: not all punctuation; with a letter; one character that ends a sentence; of
@@ -47,26 +48,9 @@ _NOT_SPECIAL = -1
 U = np.uint64
 SEED = U(0xCBF29CE484222325)
 PRIME = U(0x100000001B3)
-_MIX1, _MIX2 = U(0xBF58476D1CE4E5B9), U(0x94D049BB133111EB)
-_S27, _S30, _S31 = U(27), U(30), U(31)
 
 # Small functions are inlined by force: a call costs more than they do, as numba counts references
 # to each array that is passed.
-
-
-@njit(cache=True, forceinline=True)
-def decode(buf: NDArray, i: int) -> Any:
-    """Read one code point of valid UTF-8; return it and its width in bytes."""
-    b = np.int64(buf[i])
-    if b < 0x80:
-        return b, 1
-    if b < 0xE0:
-        return ((b & 31) << 6) | (np.int64(buf[i + 1]) & 63), 2
-    if b < 0xF0:
-        tail = ((np.int64(buf[i + 1]) & 63) << 6) | (np.int64(buf[i + 2]) & 63)
-        return ((b & 15) << 12) | tail, 3
-    tail = ((np.int64(buf[i + 2]) & 63) << 6) | (np.int64(buf[i + 3]) & 63)
-    return ((b & 7) << 18) | ((np.int64(buf[i + 1]) & 63) << 12) | tail, 4
 
 
 @njit(cache=True, forceinline=True)
@@ -77,14 +61,6 @@ def table_row(c: int) -> int:
     if 0x20000 <= c <= 0x3FFFF:
         return HAN_PLANES
     return ICON_PLANE if 0x1F000 <= c <= 0x1FBFF else LETTER_PLANE
-
-
-@njit(cache=True, forceinline=True)
-def mix(h: Any) -> Any:
-    """Finish a 64-bit hash (splitmix64)."""
-    h = (h ^ (h >> _S30)) * _MIX1
-    h = (h ^ (h >> _S27)) * _MIX2
-    return h ^ (h >> _S31)
 
 
 @njit(cache=True)

@@ -14,14 +14,16 @@ from typing import Annotated, Any
 
 import typer
 
+from openseek.cli.warm import warm
 from openseek.errors import OpenSeekError
 
 Check = tuple[str, Callable[[str], str]]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command()(doctor)
+    app.command()(warm)
 
 
 def doctor(

@@ -6,19 +6,18 @@ numba's cache on disk only notices changes of the file that a function is define
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from openseek.corpus.codepoints import decode, mix
 
 _U = np.uint64
 _SEED = _U(0xCBF29CE484222325)
 _PRIME = _U(0x100000001B3)
 _GRAM = _U(0x9E3779B97F4A7C15)
-_MIX1 = _U(0xBF58476D1CE4E5B9)
-_MIX2 = _U(0x94D049BB133111EB)
-_S8, _S27, _S30, _S31, _S32 = _U(8), _U(27), _U(30), _U(31), _U(32)
+_SECOND = _U(0xBF58476D1CE4E5B9)
+_S8, _S31, _S32 = _U(8), _U(31), _U(32)
 _ZERO, _ONE = _U(0), _U(1)
 _SPACE, _WORD, _ALONE = 0, 1, 2
 _RATED_BYTES = 4096
@@ -27,29 +26,6 @@ _ASCII = np.array(
     [ord(chr(c).lower()) if chr(c).isalnum() or c == 95 else 0 for c in range(128)], np.uint8
 )
 """Small letters, digits and `_` as they are, large letters as small ones; 0 for all else."""
-
-
-@njit(cache=True)
-def mix(h: Any) -> Any:
-    """Finish a 64-bit hash (splitmix64)."""
-    h = (h ^ (h >> _S30)) * _MIX1
-    h = (h ^ (h >> _S27)) * _MIX2
-    return h ^ (h >> _S31)
-
-
-@njit(cache=True)
-def decode(buf: NDArray, i: int) -> Any:
-    """Read one code point of valid UTF-8; return it and its width in bytes."""
-    b = np.int64(buf[i])
-    if b < 0x80:
-        return b, 1
-    if b < 0xE0:
-        return ((b & 31) << 6) | (np.int64(buf[i + 1]) & 63), 2
-    if b < 0xF0:
-        tail = ((np.int64(buf[i + 1]) & 63) << 6) | (np.int64(buf[i + 2]) & 63)
-        return ((b & 15) << 12) | tail, 3
-    tail = ((np.int64(buf[i + 2]) & 63) << 6) | (np.int64(buf[i + 3]) & 63)
-    return ((b & 7) << 18) | ((np.int64(buf[i + 1]) & 63) << 12) | tail, 4
 
 
 @njit(cache=True)
@@ -267,7 +243,7 @@ def digests(buf: NDArray, offsets: NDArray) -> NDArray:
     n = offsets.size - 1
     out = np.empty((n, 2), np.uint64)
     for d in range(n):
-        one, two, word, filled, total = _SEED, _MIX1, _ZERO, 0, 0
+        one, two, word, filled, total = _SEED, _SECOND, _ZERO, 0, 0
         gap = False
         for i in range(offsets[d], offsets[d + 1]):
             c = buf[i]

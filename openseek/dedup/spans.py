@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from openseek.dedup.kernels import decode, kind
+from openseek.corpus.codepoints import decode
+from openseek.dedup.kernels import kind
 
 AT_BITS = 40
 RUN_MAX = (1 << 22) - 1

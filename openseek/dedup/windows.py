@@ -15,7 +15,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from openseek.dedup.kernels import decode, kind, mix
+from openseek.corpus.codepoints import decode, mix
+from openseek.dedup.kernels import kind
 from openseek.dedup.spans import AT_BITS, RUN_MAX
 
 PRIME = (1 << 61) - 1

@@ -14,9 +14,9 @@ from openseek.report import fmt
 from openseek.report.record import Json, RunRecord, StepRecord, dig, mapping
 
 ORDER = (
-    "benchmarks", "ingest", "clean", "dedup", "label", "classifier", "score", "split",
-    "decontaminate", "synthesise", "tokenizer", "tokenise", "mix", "train", "evaluate", "export",
-    "report",
+    "benchmarks", "ingest", "clean", "dedup", "lines", "substring", "label", "classifier", "score",
+    "split", "decontaminate", "synthesise", "tokenizer", "tokenise", "mix", "train", "evaluate",
+    "export", "report",
 )  # fmt: skip
 STAGES = ("foundation", "specialization", "integration")
 KIND = re.compile(rf"^({'|'.join(ORDER)})(?:-.*)?$")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from openseek.corpus.codepoints import decode, mix
 from openseek.quality.kernels.text import (
     BASE,
     CJK,
@@ -18,11 +19,9 @@ from openseek.quality.kernels.text import (
     ZERO,
     U,
     contains,
-    decode,
     fold,
     kernel,
     kind_of,
-    mix,
 )
 
 FEATURES = (
@@ -81,7 +80,8 @@ def text_features(
         i, end = offsets[d], offsets[d + 1]
         while i <= end:
             if i < end:
-                raw, i = decode(buf, i)
+                raw, width = decode(buf, i)
+                i += width
                 c, k = fold(raw), kind_of(raw)
                 f[0] += 1
                 f[1 + (k + 5) % 6] += 1  # SPACE..CJK, then OTHER last: columns spaces..others

@@ -15,6 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from openseek.corpus.codepoints import decode, mix
 from openseek.quality.kernels.text import (
     BASE,
     CJK,
@@ -25,11 +26,9 @@ from openseek.quality.kernels.text import (
     PUNCT,
     SPACE,
     U,
-    decode,
     fold,
     kernel,
     kind_of,
-    mix,
 )
 
 _SALT = U(0x2545F4914F6CDD1D)  # keeps character n-grams apart from words that spell alike
@@ -88,7 +87,8 @@ def buckets_of(buf: NDArray, a: int, b: int, shape: NDArray, out: NDArray) -> in
     n = length = run = read = 0
     i = a
     while i < b and read < limit:
-        raw, i = decode(buf, i)
+        raw, width = decode(buf, i)
+        i += width
         c, k = fold(raw), kind_of(raw)
         read += 1
         if k in (LETTER, DIGIT):

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from openseek.quality.kernels.text import BASE, PRIME, U, decode, kernel, mix
+from openseek.corpus.codepoints import decode, mix
+from openseek.quality.kernels.text import BASE, PRIME, U, kernel
 
 _UNIFORM = 2.0**-17  # probability of an unseen character: one of 131,072 code points
 _PRIOR = 4.0  # pseudo-counts of the shorter context (Dirichlet smoothing); flat between 2 and 10
@@ -49,7 +50,8 @@ def lm_count(
         history[:] = 0
         i, n = offsets[d], 0
         while i < offsets[d + 1] and n < limit:
-            c, i = decode(buf, i)
+            c, width = decode(buf, i)
+            i += width
             _step(c, salts[d], history, order, table, mask, at)
             for k in range(order):
                 table[at[k]] += 1
@@ -77,7 +79,8 @@ def lm_bits(
         total = np.float64(table[mix(salts[d]) & mask])
         i, n, bits, product = offsets[d], 0, 0.0, 1.0
         while i < offsets[d + 1] and n < limit:
-            c, i = decode(buf, i)
+            c, width = decode(buf, i)
+            i += width
             _step(c, salts[d], history, order, table, mask, at)
             context[0] = total
             p = _UNIFORM

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openseek.quality.kernels.text import BASE, MIX2, ONE, ZERO, U, kernel, mix, split_tokens
+from openseek.corpus.codepoints import mix
+from openseek.quality.kernels.text import BASE, MIX2, ONE, ZERO, U, kernel, split_tokens
 
 _WORD, _BIT = U(6), U(63)  # of a bit's number: which word, and which bit of it
 

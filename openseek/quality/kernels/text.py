@@ -15,17 +15,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from openseek.corpus import codepoints
+from openseek.corpus.codepoints import decode, mix
+
 OTHER, SPACE, LETTER, DIGIT, PUNCT, CJK = 0, 1, 2, 3, 4, 5
 
 U = np.uint64
 FNV = U(0xCBF29CE484222325)
 PRIME = U(0x100000001B3)
-MIX1 = U(0xBF58476D1CE4E5B9)
 MIX2 = U(0x94D049BB133111EB)
 BASE = U(0x9E3779B97F4A7C15)
 ZERO, ONE = U(0), U(1)
-_S30, _S27, _S31 = U(30), U(27), U(31)
-_SHARED = f"{zlib.crc32(Path(__file__).read_bytes()):08x}"
+_SHARED = zlib.crc32(b"".join(Path(f).read_bytes() for f in (__file__, codepoints.__file__)))
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -34,31 +35,8 @@ def kernel(function: Callable[..., Any]) -> Any:
     numba's cache notices changes of the function's own file only, and all kernels inline what is
     in this file: its checksum goes into the name that the cache keeps a kernel under.
     """
-    function.__qualname__ = f"{function.__qualname__}_{_SHARED}"
+    function.__qualname__ = f"{function.__qualname__}_{_SHARED:08x}"
     return njit(cache=True)(function)
-
-
-@kernel
-def mix(h: Any) -> Any:
-    """Finish a 64-bit hash (splitmix64)."""
-    h = (h ^ (h >> _S30)) * MIX1
-    h = (h ^ (h >> _S27)) * MIX2
-    return h ^ (h >> _S31)
-
-
-@kernel
-def decode(buf: NDArray, i: int) -> tuple[Any, int]:
-    """Read one code point of valid UTF-8; return it and where the next one starts."""
-    b = np.int64(buf[i])
-    if b < 0x80:
-        return b, i + 1
-    if b < 0xE0:
-        return ((b & 31) << 6) | (np.int64(buf[i + 1]) & 63), i + 2
-    if b < 0xF0:
-        c = ((b & 15) << 12) | ((np.int64(buf[i + 1]) & 63) << 6) | (np.int64(buf[i + 2]) & 63)
-        return c, i + 3
-    c = ((b & 7) << 18) | ((np.int64(buf[i + 1]) & 63) << 12)
-    return c | ((np.int64(buf[i + 2]) & 63) << 6) | (np.int64(buf[i + 3]) & 63), i + 4
 
 
 @kernel
@@ -109,7 +87,8 @@ def split_tokens(
     inside = False
     i = a
     while i < b:
-        raw, j = decode(buf, i)
+        raw, width = decode(buf, i)
+        j = i + width
         c = fold(raw)
         k = kind_of(c)
         if k in (LETTER, DIGIT):

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from openseek.corpus.codepoints import decode, mix
 from openseek.quality.kernels.text import (
     BASE,
     MIX2,
     ONE,
     ZERO,
     U,
-    decode,
     kernel,
-    mix,
     split_tokens,
 )
 
@@ -25,7 +24,8 @@ def _end_of(buf: NDArray, a: int, b: int, limit: int) -> int:
         return b
     i, n = a, 0
     while i < b and n < limit:
-        _, i = decode(buf, i)
+        _, width = decode(buf, i)
+        i += width
         n += 1
     return i
 

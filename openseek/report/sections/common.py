@@ -12,7 +12,10 @@ from openseek.report.record import Json, RunRecord, StepRecord, dig, mapping, ro
 from openseek.report.svg import CATEGORY_COLORS
 
 ALL = "all"
-FLOW = ("ingest", "clean", "dedup", "score", "split", "decontaminate", "synthesise", "tokenise")
+FLOW = (
+    "ingest", "clean", "dedup", "lines", "substring", "score", "split", "decontaminate",
+    "synthesise", "tokenise",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from openseek.report import fmt
 from openseek.report.html import Html, figure, fold, grid, h, join, section, sub, table
-from openseek.report.plots import grouped_bars, histogram, hundred_bars
+from openseek.report.plots import grouped_bars, heatmap, histogram, hundred_bars
 from openseek.report.record import Json, RunRecord, dig, mapping, rows
 from openseek.report.sections.common import facts, finite_items, plural, sample
 
@@ -122,9 +122,52 @@ def quality(run: RunRecord) -> Html:
             else None,
         ),
         sub("Documents by tier", table(["group", *names, "all"], body)) if body else None,
+        _domains(metrics),
+        _agreement(run.metrics("classifier")),
         lead="The score is an ensemble of ranks within a language, in [0, 1]; tiers are cut within "
         "category and language.",
     )
+
+
+def _domains(metrics: Json) -> Html | None:
+    """Show what the documents are about."""
+    found = sorted(finite_items(mapping(metrics, "domains")), key=lambda i: (-i[1], i[0]))
+    if len(found) < 2:
+        return None
+    n = sum(v for _, v in found) or 1.0
+    body = [[name, fmt.exact(v), fmt.percent(v / n)] for name, v in found]
+    return sub("Domains", table(["domain", "documents", "share"], body))
+
+
+def _agreement(metrics: Json) -> Html | None:
+    """Show how well the classifier repeats its teacher's grades on documents it never saw."""
+    told = mapping(metrics, "agreement")
+    if not told:
+        return None
+    keys = ("documents", "accuracy", "accuracy_constant", "within_one", "f1", "spearman")
+    body = [
+        [lang, *(_figure(k, dig(v, k)) for k in keys)]
+        for lang, v in told.items()
+        if isinstance(v, Mapping)
+    ]
+    found = dig(told, "all.confusion")
+    confusion = [r for r in found if isinstance(r, list)] if isinstance(found, list) else []
+    names = [f"grade {i}" for i in range(len(confusion))]
+    cells = heatmap(confusion, rows=names, columns=range(len(names)), label="confusion")
+    told_by = dig(metrics, "teacher")
+    teachers = ", ".join(map(str, told_by)) if isinstance(told_by, list) else str(told_by or "?")
+    head = ["language", "documents", "accuracy", "of a constant", "within one", "F1", "Spearman"]
+    return sub(
+        f"Classifier: agreement with its teacher ({teachers})",
+        figure(None, cells, "Rows: the teacher's grade; columns: the classifier's.")
+        if confusion
+        else None,
+        table(head, body),
+    )
+
+
+def _figure(name: str, value: object) -> str:
+    return fmt.exact(value) if name == "documents" else fmt.fixed(value, 3)
 
 
 def _ordered(tiers: Mapping[str, float]) -> dict[str, float]:

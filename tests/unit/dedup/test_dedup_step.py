@@ -160,6 +160,7 @@ def test_nothing_to_do(tmp_path, monkeypatch) -> None:
     assert metrics["clusters"] == {"number": 0, "sizes": {}, "largest": []}
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_number_of_workers_does_not_change_the_bytes(documents, tmp_path, monkeypatch) -> None:
     from openseek import compute

@@ -156,6 +156,7 @@ def test_no_documents(tmp_path, monkeypatch) -> None:
     assert metrics["work"] == {"fingerprints": 0, "windows_compared": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_number_of_workers_does_not_change_the_bytes(documents, tmp_path, monkeypatch) -> None:
     from openseek import compute

@@ -180,6 +180,7 @@ class TestScore:
             score(context(CONFIG, tmp_path / "out", documents=files))
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_on_ray_the_bytes_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from openseek import compute

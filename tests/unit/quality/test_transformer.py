@@ -125,6 +125,7 @@ class TestPerplexity:
         assert not [work for work in serial.ran if work[0] == "_count_shard"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_on_ray_a_classifier_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -203,6 +203,13 @@ def test_lengths_and_languages_of_cleaning_are_drawn():
     assert "Documents kept by cleaning, by language" in page
 
 
+def test_domains_and_agreement_with_the_teacher_are_shown():
+    page = render_report(full_run())
+    assert "agreement with its teacher (heuristic)" in page
+    assert "0.741" in page
+    assert ">science<" in page
+
+
 def test_markdown_holds_scores_bits_and_funnel():
     text = run_markdown(full_run())
     assert text.startswith("# demo: done")

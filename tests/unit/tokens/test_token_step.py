@@ -162,6 +162,7 @@ def test_a_killed_step_goes_on_where_it_was(
     assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_ray_workers_write_the_same_bytes(inputs: dict, tmp_path: Path, monkeypatch: Any) -> None:
     from openseek.compute import shutdown
