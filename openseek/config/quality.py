@@ -97,9 +97,8 @@ class FluencyConfig(Section):
     """The perplexity of each document, and the cut of the strangest ones of each domain.
 
     Unless `model` names a causal language model, a character n-gram model of the corpus itself is
-    used.
-    Documents are split in two folds by id; each is read by the model trained
-    on the other fold, so that no document vouches for itself.
+    used. Documents are split in two folds by id; each is read by the model trained on the other
+    fold, so that no document vouches for itself.
     """
 
     enabled: bool = Field(True, description="Measure bits per character and drop the outliers.")
@@ -122,7 +121,7 @@ class FluencyConfig(Section):
     model: str = runtime(
         "",
         "Folder or hub id of a causal language model (an export of ours, or another) to read with "
-        "instead; the content of a folder enters the step's key, its place not.",
+        "instead; a folder enters the step's key by its content, a hub id by its name.",
     )
     max_tokens: int = Field(
         1024, description="Tokens of a document that such a model reads (CCI4.0: 4,096).", ge=16

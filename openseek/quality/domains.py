@@ -2,7 +2,7 @@
 
 Keywords vote for their domain (a word that several domains list tells none); the domain with
 clearly the most evidence names the document, else it is `general`. The label goes into
-`meta.domain`; the perplexity cut is made within it, and a mixture can be composed by it.
+`meta.domain`; the perplexity cut is made within it.
 
 CCI4.0 uses a classifier of 26 web-page domains for this; a lexicon needs no model and says why.
 """

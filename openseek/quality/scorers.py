@@ -136,7 +136,7 @@ def _load_fasttext(path: str) -> Any:
 
 
 def snapshot(config: QualityConfig, runtime: RuntimeConfig) -> dict[str, Any]:
-    """Identify the models that scorers read from folders and files: their digests by name."""
+    """Identify the models that scorers read: digests of their files by name, or the hub id."""
     from openseek.artifacts.files import sha256_file
 
     found: dict[str, Any] = {}
@@ -144,8 +144,11 @@ def snapshot(config: QualityConfig, runtime: RuntimeConfig) -> dict[str, Any]:
     paths += [("bits_per_char", config.fluency.model), ("domain", config.domains.lexicon)]
     for name, place in paths:
         path = Path(place)
-        if not place or not path.exists():
-            continue  # a hub id: its revision is in the section
+        if not place:
+            continue
+        if not path.exists():
+            found[name] = place  # a hub id
+            continue
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         root = path if path.is_dir() else path.parent
         found[name] = {p.relative_to(root).as_posix(): sha256_file(p) for p in files}

@@ -113,6 +113,14 @@ class TestScore:
         assert seen[0] == seen[1]
         assert seen[0] != seen[2]
 
+    def test_a_model_of_a_hub_is_known_by_its_name(self) -> None:
+        seen = [
+            snapshot(QualityConfig(fluency={"model": name}), RuntimeConfig())
+            for name in ("", "someone/small", "someone/other")
+        ]
+        assert seen[0] == {}
+        assert seen[1] != seen[2]
+
     def test_a_better_raw_score_never_gets_a_lower_score(
         self, tmp_path: Path, serial: Serial
     ) -> None:
