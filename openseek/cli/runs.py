@@ -114,7 +114,9 @@ def plan(
     config: Config,
     set_: Set = None,
     force: Force = None,
-    show_config: Annotated[bool, typer.Option("--config", help="Print it resolved.")] = False,
+    show_config: Annotated[
+        bool, typer.Option("--config", help="Print all of the configuration.")
+    ] = False,
     json_: AsJson = False,
 ) -> None:
     """Show what a run would do: the steps, what is cached, tokens, FLOPs, bytes, time."""

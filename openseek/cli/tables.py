@@ -77,11 +77,17 @@ def _number(value: float | None) -> str:
 
 
 def print_plan(plan: dict[str, Any], show_config: bool) -> None:
-    """Print the DAG with each node's state and cost."""
-    if show_config:
-        import yaml
+    """Print the configuration and the DAG with each node's state and cost."""
+    import yaml
 
+    if show_config:
         console.print(yaml.safe_dump(plan["config"], allow_unicode=True, sort_keys=False))
+    else:
+        text = yaml.safe_dump(
+            _brief(plan["changed"]), allow_unicode=True, sort_keys=False, default_flow_style=None,
+            width=110,
+        )  # fmt: skip
+        console.print(f"{text}# all else is as by default: --config shows it\n", soft_wrap=True)
     rows = [
         [
             step["name"],
@@ -111,6 +117,16 @@ def print_plan(plan: dict[str, Any], show_config: bool) -> None:
         f"store {plan['store']}",
         soft_wrap=True,
     )
+
+
+def _brief(changed: dict[str, Any]) -> dict[str, Any]:
+    """Shorten what differs from the defaults: sources and rule blocks by name."""
+    brief = dict(changed)
+    if "sources" in brief:
+        brief["sources"] = ", ".join(s["name"] for s in brief["sources"])
+    if blocks := brief.get("cleaning", {}).get("blocks"):
+        brief["cleaning"] = {**brief["cleaning"], "blocks": ", ".join(blocks)}
+    return brief
 
 
 def _after(inputs: Sequence[str]) -> str:

@@ -53,7 +53,7 @@ def make_plan(config: PipelineConfig, force: Sequence[str] = ()) -> Json:
     """Resolve every node against the store, without computing or fetching anything.
 
     Returns:
-        Config, and for each node its state, reason, tokens, FLOPs, bytes and estimated seconds.
+        Config (whole, and what differs from the defaults), and for each node its state, reason, tokens, FLOPs, bytes and estimated seconds.
     """
     offline = config.model_copy(
         update={"runtime": config.runtime.model_copy(update={"offline": True})}
@@ -74,6 +74,7 @@ def make_plan(config: PipelineConfig, force: Sequence[str] = ()) -> Json:
         "run": config.name,
         "store": pipeline.store.root,
         "config": config.model_dump(mode="json"),
+        "changed": config.model_dump(mode="json", exclude_defaults=True),
         "steps": rows,
         "seconds": sum(r["seconds"] or 0.0 for r in todo),
         "flops": sum(r["flops"] or 0.0 for r in todo),
