@@ -53,7 +53,8 @@ def make_plan(config: PipelineConfig, force: Sequence[str] = ()) -> Json:
     """Resolve every node against the store, without computing or fetching anything.
 
     Returns:
-        Config (whole, and what differs from the defaults), and for each node its state, reason, tokens, FLOPs, bytes and estimated seconds.
+        Config (whole, and what differs from the defaults), and for each node its state, reason,
+        tokens, FLOPs, bytes and estimated seconds.
     """
     offline = config.model_copy(
         update={"runtime": config.runtime.model_copy(update={"offline": True})}
