@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -24,6 +25,8 @@ def warm() -> None:
     from openseek.pipeline.run import Pipeline, Ref
 
     started = time.monotonic()
+    for name in ("OPENSEEK_STORE", "RAY_ADDRESS"):
+        os.environ.pop(name, None)  # this machine, and nothing of it in anybody's store
     with tempfile.TemporaryDirectory() as folder:
         pipeline = Pipeline(PipelineConfig.model_validate(_little(Path(folder))))
         refs: dict[str, Ref] = {}
@@ -59,7 +62,7 @@ def _little(folder: Path) -> dict[str, Any]:
     }
     return {
         "name": "warm",
-        "runtime": {"store": str(folder / "store"), "scratch": str(folder / "scratch")},
+        "runtime": {name: str(folder / name) for name in ("store", "scratch", "downloads")},
         "sources": [
             {**stdlib, "name": "code", "category": "code", "lang": "code"},
             {**docs, "name": "prose", "category": "foundation"},
@@ -67,6 +70,8 @@ def _little(folder: Path) -> dict[str, Any]:
             {"name": "chinese", "path": str(package), "files": ["*.yaml"], "category": "foundation",
              "lang": "zh-Hans"},
         ],
+        "lines": {"enabled": True},
+        "substring": {"enabled": True},
         "tokenizer": {"vocab_size": 1024},
         "benchmarks": {"folder": str(items), "tasks": ["arc_easy"]},
         "stages": {"foundation": stage},

@@ -121,6 +121,7 @@ def test_a_file_that_is_no_shard_is_named(tmp_path, monkeypatch) -> None:
         step.clean(context(FolderFiles(tmp_path / "in"), tmp_path / "out"))
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_number_of_workers_does_not_change_the_bytes(documents, tmp_path, monkeypatch) -> None:
     from openseek import compute

@@ -237,3 +237,13 @@ def test_doctor_fails_when_a_check_does(
     checks = {c["check"]: c for c in done.json()["checks"]}
     assert checks["store"]["ok"]
     assert (checks["machine"]["ok"], checks["machine"]["mend"]) == (False, "Get a larger one.")
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_warm_compiles_and_leaves_nothing_in_the_store(home: Path) -> None:
+    command = [sys.executable, "-m", "openseek.cli.main", "warm"]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "compiled in" in done.stdout
+    assert sorted(str(p.relative_to(home)) for p in home.rglob("*")) == []
