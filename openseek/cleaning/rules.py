@@ -21,15 +21,29 @@ _WORDLESS = frozenset(
 )  # fmt: skip
 
 
-def wants_repetition(
+def wanted_repetition(
     blocks: Mapping[str, RuleBlock], categories: Column, languages: Column, sources: Column
-) -> NDArray[np.bool_]:
-    """Tell for which documents some block needs the (costly) repetition statistics."""
-    wanted = np.zeros(categories.size, np.bool_)
+) -> NDArray[np.int8]:
+    """Tell which (costly) measures of repetition some block needs of each document.
+
+    Returns:
+        0 for none, 1 for those of lines and paragraphs, 2 for those of n-grams as well.
+    """
+    wanted = np.zeros(categories.size, np.int8)
     for block in blocks.values():
-        if block.enabled and any(s.startswith(("dup_", "top_")) for s in block.thresholds):
-            wanted |= _applies(block, categories, languages, sources)
+        if not block.enabled:
+            continue
+        level = max((_repetition_level(stat) for stat in block.thresholds), default=0)
+        if level:
+            applies = _applies(block, categories, languages, sources)
+            wanted = np.maximum(wanted, np.where(applies, np.int8(level), np.int8(0)))
     return wanted
+
+
+def _repetition_level(stat: str) -> int:
+    if not stat.startswith(("dup_", "top_")):
+        return 0
+    return 2 if stat.endswith("gram") else 1
 
 
 def wants_words(

@@ -41,9 +41,9 @@ from openseek.cleaning.tokens import (
     write_run,
     write_token,
 )  # fmt: skip
-from openseek.corpus.codepoints import decode, mix
+from openseek.corpus.codepoints import decode, inlined, kernel, mix
 
-TOKENS_CRC = 0x33673AF4
+TOKENS_CRC = 0x4BAC9F16
 """Checksum of `tokens.py`: numba's cache on disk only notices changes of the file that a function
 is defined in, so this file changes whenever that one does (a test holds it to that)."""
 
@@ -51,16 +51,19 @@ COUNTS = (
     "other", "spaces", "letters", "digits", "han", "kana",  # in the order of the kinds
     "chinese", "tokens", "words", "word_chars", "max_word_chars", "alpha_tokens", "stop_words",
     "hashes", "ellipses", "braces", "replacements", "at_signs", "long_numbers", "dotted_numbers",
+    "foreign_numbers", "hex_colons",
     "english_words", "english_kinds", "sentences", "first_line", "first_token",
 )  # fmt: skip
 """Columns of the table of texts. `words` are tokens that are not all punctuation; `long_numbers`
 are runs of at least 11 digits, with single spaces or dashes after three digits or more inside;
-`dotted_numbers` are four numbers with dots between; `english_words` are English stop words,
-`english_kinds` different ones."""
+`dotted_numbers` are four numbers with dots between; `foreign_numbers` places such as `+1` and
+`234-5`, as telephone numbers abroad have; `hex_colons` such as `2abc:`, as IPv6 addresses have;
+`english_words` are English stop words, `english_kinds` different ones."""
 (
     _OTHERS, _SPACES, _LETTERS, _DIGITS, _HAN, _KANA,
     _CHINESE, _TOKENS, _WORDS, _WORD_CHARS, _MAX_WORD, _ALPHAS, _STOP_WORDS,
     _HASHES, _ELLIPSES, _BRACES, _REPLACEMENTS, _AT, _LONG_NUMBERS, _DOTTED,
+    _FOREIGN, _HEX_COLONS,
     _ENGLISH, _ENGLISH_KINDS, _SENTENCES, _FIRST_LINE, _FIRST_TOKEN,
 ) = range(len(COUNTS))  # fmt: skip
 
@@ -76,7 +79,7 @@ with a bullet; has an opening brace; ends in a space."""
 _ONE = U(1)
 
 
-@njit(cache=True)
+@kernel
 def _is_chinese(buf: NDArray, start: int, end: int, classes: NDArray) -> bool:
     """Tell a Chinese text by its characters: mostly Han, and hardly any kana."""
     wide = 0
@@ -97,7 +100,7 @@ def _is_chinese(buf: NDArray, start: int, end: int, classes: NDArray) -> bool:
     return 2 * han > letters and 20 * kana < han
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _count_rare(c: int, dots: int, out: NDArray) -> None:
     """Count a character that is no letter, digit or space."""
     if c == 46:
@@ -114,7 +117,7 @@ def _count_rare(c: int, dots: int, out: NDArray) -> None:
         out[_REPLACEMENTS] += 1
 
 
-@njit(cache=True)
+@kernel
 def _close_tokens(
     tokens: Any, lo: int, hi: int, stops: NDArray, seen: int, stops_seen: Any, out: NDArray
 ) -> Any:
@@ -154,7 +157,7 @@ def _close_tokens(
     return found + (hi > lo), seen, stops_seen
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _end_flags(run: NDArray, m: int) -> int:
     """Describe the last characters of a line, which are those of its last run."""
     c = run[m - 1] >> BITS
@@ -166,7 +169,82 @@ def _end_flags(run: NDArray, m: int) -> int:
     return flags
 
 
-@njit(cache=True)
+@inlined
+def _ends_group(buf: NDArray, i: int) -> bool:
+    """Tell whether four hexadecimal digits that begin with 2 or 3 stand before a place."""
+    hexadecimal = ZERO
+    for k in range(i - 3, i):
+        hexadecimal += 48 <= buf[k] <= 57 or 97 <= buf[k] | 32 <= 102
+    return hexadecimal == 3 and (buf[i - 4] == 50 or buf[i - 4] == 51)
+
+
+@kernel
+def _plain_word(
+    buf: NDArray, i: int, end: int, classes: NDArray, lists: Any, tokenise: bool, tokens: Any,
+    n: int,
+) -> Any:  # fmt: skip
+    """Read a run of ASCII letters, with one mark after it at most; most runs are such.
+
+    Returns:
+        Where the run ends (where it begins, if it is none of that kind: nothing is written then),
+        the number of tokens, and the hash of its characters.
+    """
+    h, j = SEED, i
+    while j < end and 97 <= buf[j] | 32 <= 122:
+        h = (h ^ U(buf[j])) * PRIME
+        j += 1
+    m = j - i
+    word = mix(h)
+    c = np.int64(buf[j]) if j < end else ZERO + 10
+    if c == 32 or c == 10:
+        if not tokenise:
+            return j, n, h
+        if m < 9 and look_up(lists[0], word) > 0:
+            return i, n, h
+        tokens[0][n], tokens[1][n], tokens[2][n] = word, m, WORD | HAS_ALPHA
+        return j, n + 1, h
+    if j + 1 < end and buf[j + 1] != 32 and buf[j + 1] != 10:
+        return i, n, h
+    if c == 46:
+        if buf[j - 1] < 97:
+            return i, n, h
+    elif not (c == 44 or c == 58 or c == 59 or c == 33 or c == 63 or c == 41):
+        return i, n, h
+    h = (h ^ U(c)) * PRIME
+    if not tokenise:
+        return j + 1, n, h
+    if (m < 4 or (c == 46 and m < 12)) and look_up(lists[0], mix(h)) >= 0:
+        return i, n, h
+    if 1 < m < 5 and look_up(lists[0], word) >= 0:
+        return i, n, h
+    tokens[0][n], tokens[1][n], tokens[2][n] = word, m, WORD | HAS_ALPHA
+    bits = np.int64(classes[c])
+    write_token(tokens, n + 1, (SEED ^ U(c)) * PRIME, ZERO + 1, bits, bits)
+    return j + 1, n + 2, h
+
+
+@kernel
+def _wide_run(
+    buf: NDArray, i: int, end: int, classes: NDArray, tokenise: bool, tokens: Any, n: int,
+    line_h: Any,
+) -> Any:  # fmt: skip
+    """Read Han and kana of three bytes each; return the end, tokens, the line's hash, and kana."""
+    kana = ZERO
+    while i < end and 0xE3 <= buf[i] <= 0xEF:
+        c, _ = decode(buf, i)
+        bits = np.int64(classes[c])
+        if bits & KIND < HAN:
+            break
+        if tokenise:
+            write_token(tokens, n, (SEED ^ U(c)) * PRIME, ZERO + 1, bits, bits)
+            n += 1
+        line_h = (line_h ^ U(c)) * PRIME
+        kana += bits & KIND == KANA
+        i += 3
+    return i, n, line_h, kana
+
+
+@kernel
 def _scan_one(
     buf: NDArray, start: int, end: int, classes: NDArray, lists: Any, tokenise: bool, run: NDArray,
     cuts: NDArray, lines: NDArray, n_lines: int, tokens: Any, n: int, out: NDArray,
@@ -179,9 +257,52 @@ def _scan_one(
     m, every, h, line_h = ZERO, ZERO + ALL, SEED, SEED
     chars, solid, runs, longest, flags = 0, 0, 0, 0, 0
     previous, previous_kind, digits, group, numbers, dots = ZERO, ZERO, 0, 0, 0, 0
-    seen, stops_seen = ZERO, U(0)
+    seen, stops_seen, hyphened = ZERO, U(0), False
     i = start
     while i <= end:
+        if m == 0 and i < end and 97 <= buf[i] | 32 <= 122:
+            j, n, run_h = _plain_word(buf, i, end, classes, lists, tokenise, tokens, n)
+            if j > i:
+                total += j - i
+                chars += j - i
+                runs += 1
+                longest = max(longest, j - i)
+                solid = chars
+                flags &= ~(ENDS | QUOTED | DOTS)
+                previous = np.int64(buf[j - 1])
+                bits = np.int64(classes[previous])
+                previous_kind = bits & KIND
+                if previous_kind == OTHER:
+                    others += 1
+                    dots = ZERO + 1
+                    flags |= ENDS if bits & END else 0
+                    flags |= QUOTED if previous == 46 or previous == 33 or previous == 63 else 0
+                line_h = (line_h ^ run_h) * PRIME
+                digits, numbers = ZERO, ZERO
+                i = j
+                if i < end and buf[i] == 32:
+                    spaces += 1
+                    total += 1
+                    chars += 1
+                    line_h = (line_h ^ U(32)) * PRIME
+                    previous, previous_kind = ZERO + 32, ZERO + SPACE
+                    i += 1
+                continue
+        elif m == 0 and chinese and i < end and buf[i] >= 0xE3:
+            j, n, line_h, marks = _wide_run(buf, i, end, classes, tokenise, tokens, n, line_h)
+            if j > i:
+                wide = (j - i) // 3
+                total += wide
+                chars += wide
+                runs += wide
+                solid = chars
+                han += wide - marks
+                kana += marks
+                flags &= ~(ENDS | QUOTED | DOTS)
+                previous, previous_kind = ZERO, ZERO + HAN
+                digits, numbers = ZERO, ZERO
+                i = j
+                continue
         if i < end:
             c, width = decode(buf, i)
         else:
@@ -194,6 +315,9 @@ def _scan_one(
             if m > 0:
                 if not tokenise:
                     pass
+                elif m == 1:
+                    write_token(tokens, n, h, m, every, every)
+                    n += 1
                 elif every & ALPHA:
                     write_token(tokens, n, h, m, every, every)
                     cut = look_up(lists[0], tokens[0][n]) if m < 9 else -1
@@ -233,6 +357,8 @@ def _scan_one(
                 group = 1 if previous_kind != DIGIT else group + 1
                 out[_LONG_NUMBERS] += digits == 11
                 if group == 1:
+                    out[_FOREIGN] += previous == 43 or (previous == 45 and hyphened)
+                    hyphened = False
                     numbers = numbers + 1 if previous == 46 and numbers > 0 else 1
                     out[_DOTTED] += numbers == 4
             else:
@@ -242,6 +368,10 @@ def _scan_one(
                     numbers = 0
             if kind == OTHER:
                 others += 1
+                if c == 45:
+                    hyphened = previous_kind == DIGIT and group == 3
+                elif c == 58 and i >= start + 4:
+                    out[_HEX_COLONS] += _ends_group(buf, i)
                 dots = dots % 3 + 1 if c == 46 and previous == 46 else 1
                 _count_rare(c, dots, out)
                 flags |= BRACE if c == 123 else 0

@@ -1,4 +1,4 @@
-"""Repairs of spelling: Unicode form, control characters, line ends, mojibake.
+"""Repairs of spelling: Unicode form, control characters, line ends, mojibake, width of letters.
 
 Each repair looks first, with a search that costs next to nothing, and only then rewrites.
 """
@@ -17,6 +17,8 @@ _INVISIBLE = re.compile(
     "[\x80-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069"
     "\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
+_WIDE = re.compile("[０-９Ａ-Ｚａ-ｚ]+")
+_NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
 _LINE_END = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 # The second byte of UTF-8, as Windows-1252 shows it.
 _TAIL = "\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
@@ -45,6 +47,7 @@ def normalise(text: str, config: NormaliseConfig) -> tuple[str, tuple[str, ...]]
         ("control", config.control and remove_control),
         ("line_ends", config.line_ends and unify_lines),
         ("nfc", config.nfc and not plain and _compose),
+        ("width", config.width and not plain and narrow),
     ):
         if repair:
             repaired = repair(text)
@@ -94,9 +97,22 @@ def unify_lines(text: str) -> str:
     return text
 
 
+def narrow(text: str) -> str:
+    """Write full-width Latin letters and digits as plain ones; punctuation stays as wide as it is.
+
+    Chinese punctuation is full-width by rule (GB/T 15834), letters and digits are so by accident.
+    """
+    if _WIDE.search(text) is None:
+        return text
+    return _WIDE.sub(lambda found: found.group().translate(_NARROW), text)
+
+
 def _compose(text: str) -> str:
     if unicodedata.is_normalized("NFC", text):
         return text
+    # NFC makes angle brackets of mathematics and computing into Chinese quotation marks (U+3008);
+    # Unicode's own advice is U+27E8, which it leaves alone. Mathematical letters have no NFC form.
+    text = text.replace("\u2329", "\u27e8").replace("\u232a", "\u27e9")
     return unicodedata.normalize("NFC", text)
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,14 @@ class Scan:
     def chinese(self) -> NDArray[np.bool_]:
         """Which texts are Chinese by their characters."""
         return np.asarray(self.counts["chinese"] > 0)
+
+    def holding(self, places: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+        """Tell which texts have one of some places, given as first byte and end."""
+        held = np.zeros(self.offsets.size - 1, np.bool_)
+        if places:
+            ends = np.array(places, np.int64) - (0, 1)
+            held[np.searchsorted(self.offsets, ends.ravel(), "right") - 1] = True
+        return held
 
     def per_text(self, of_lines: NDArray[np.int64] | NDArray[np.bool_]) -> Integers:
         """Add a value of lines up by text."""
@@ -168,14 +177,42 @@ def reads_english(found: Scan) -> NDArray[np.bool_]:
     return np.asarray((c["words"] >= _FEW_WORDS) & often & (c["english_kinds"] >= 4))
 
 
-def repetition(found: Scan, wanted: NDArray[np.bool_]) -> dict[str, Floats]:
-    """Run the repetition pass; texts that are not wanted get zeros."""
-    lines = np.stack([found.lines[n] for n in ("chars", "solid_chars", "hash")], axis=1)
-    table = measure_repetition(
-        lines, found.first_line, found.token_hashes, found.token_chars, found.first_token,
-        found.chars, wanted, found.chinese,
-    )  # fmt: skip
-    return {name: table[:, i] for i, name in enumerate(REPETITION)}
+class Statistics:
+    """Statistics of a batch, one value a text; repetition is measured where it is asked for.
+
+    Attributes:
+        found: The scan that they come from.
+    """
+
+    def __init__(self, found: Scan) -> None:
+        self.found = found
+        self._levels = np.zeros(found.chars.size, np.int8)
+
+    @cached_property
+    def values(self) -> dict[str, Floats]:
+        """Statistic -> values; those of repetition are zero until they are measured."""
+        return derive(self.found)
+
+    def measure_repetition(self, levels: NDArray[np.int8]) -> None:
+        """Run the repetition pass.
+
+        Args:
+            levels: For each text 0 for nothing, 1 for its lines and paragraphs, 2 for its n-grams
+                as well. What is there already is not measured again.
+        """
+        levels = np.where(levels > self._levels, levels, np.int8(0))
+        found, texts = self.found, levels > 0
+        if not texts.any():
+            return
+        lines = np.stack([found.lines[n] for n in ("chars", "solid_chars", "hash")], axis=1)
+        table = measure_repetition(
+            lines, found.first_line, found.token_hashes, found.token_chars, found.first_token,
+            found.chars, levels, found.chinese,
+        )  # fmt: skip
+        for i, name in enumerate(REPETITION):
+            column = self.values.setdefault(name, np.zeros(levels.size, np.float64))
+            column[texts] = table[texts, i]
+        self._levels = np.maximum(self._levels, levels)
 
 
 def document_stats(texts: Sequence[str], *, han_words: bool = True) -> dict[str, Floats]:
@@ -190,8 +227,9 @@ def document_stats(texts: Sequence[str], *, han_words: bool = True) -> dict[str,
     """
     if not texts:
         return {}
-    found = scan(texts, han_words=han_words)
-    return derive(found) | repetition(found, np.ones(len(texts), np.bool_))
+    stats = Statistics(scan(texts, han_words=han_words))
+    stats.measure_repetition(np.full(len(texts), 2, np.int8))
+    return stats.values
 
 
 def _per(part: Integers, whole: Integers) -> Floats:

@@ -14,7 +14,7 @@ from openseek.cleaning.words import WordMatcher, load_words
 from openseek.compute import map_shards
 from openseek.config.cleaning import CleaningConfig
 
-VERSION = 2
+VERSION = 3
 """Raise when the output of this step changes for the same configuration and input."""
 
 

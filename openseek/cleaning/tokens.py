@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from openseek.cleaning.characters import (
@@ -35,7 +34,7 @@ from openseek.cleaning.characters import (
     SYMBOL,
     UPPER,
 )  # fmt: skip
-from openseek.corpus.codepoints import decode, mix
+from openseek.corpus.codepoints import decode, inlined, kernel, mix
 
 WORD, HAS_ALPHA, ENDS_SENTENCE, ALL_PUNCT = 1, 2, 4, 8
 """Flags of a token: not all punctuation; with a letter; one character that ends a sentence; of
@@ -49,11 +48,8 @@ U = np.uint64
 SEED = U(0xCBF29CE484222325)
 PRIME = U(0x100000001B3)
 
-# Small functions are inlined by force: a call costs more than they do, as numba counts references
-# to each array that is passed.
 
-
-@njit(cache=True, forceinline=True)
+@inlined
 def table_row(c: int) -> int:
     """Find the row of a character in the table of classes."""
     if c < 0x10000:
@@ -63,7 +59,7 @@ def table_row(c: int) -> int:
     return ICON_PLANE if 0x1F000 <= c <= 0x1FBFF else LETTER_PLANE
 
 
-@njit(cache=True)
+@kernel
 def hash_word(buf: NDArray) -> Any:
     """Hash a word the way `scan_texts` does, for lists of words."""
     h = SEED
@@ -75,7 +71,7 @@ def hash_word(buf: NDArray) -> Any:
     return mix(h)
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def look_up(table: NDArray, h: Any) -> Any:
     """Return the value of a hash in a table of (hash, value + 1) rows, or -1."""
     mask = table.shape[0] - 1
@@ -87,7 +83,7 @@ def look_up(table: NDArray, h: Any) -> Any:
     return -1
 
 
-@njit(cache=True)
+@kernel
 def _special(run: NDArray, lo: int, hi: int, specials: NDArray) -> int:
     """Say where a contraction or abbreviation is cut (0: nowhere), or -1 if it is neither."""
     if hi - lo > 12 or hi - lo < 2:
@@ -102,7 +98,7 @@ def _special(run: NDArray, lo: int, hi: int, specials: NDArray) -> int:
     return look_up(specials, mix(h)) if telling else _NOT_SPECIAL
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _dots_at(run: NDArray, lo: int, hi: int) -> int:
     k = lo
     while k < hi and run[k] >> BITS == 46:
@@ -110,7 +106,7 @@ def _dots_at(run: NDArray, lo: int, hi: int) -> int:
     return k - lo
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _prefix(run: NDArray, lo: int, hi: int) -> int:
     """Measure what splits off at the start."""
     if run[lo] & PREFIX:
@@ -124,7 +120,7 @@ def _prefix(run: NDArray, lo: int, hi: int) -> int:
     return dots if dots > 1 else 0
 
 
-@njit(cache=True)
+@kernel
 def _unit(run: NDArray, lo: int, hi: int, units: NDArray) -> int:
     """Measure a unit of measurement right after a digit at the end."""
     k = hi
@@ -138,7 +134,7 @@ def _unit(run: NDArray, lo: int, hi: int, units: NDArray) -> int:
     return hi - k if look_up(units, mix(h)) >= 0 else 0
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _suffix(run: NDArray, lo: int, hi: int, units: NDArray) -> int:
     """Measure what splits off at the end."""
     last = run[hi - 1] >> BITS
@@ -166,7 +162,7 @@ def _suffix(run: NDArray, lo: int, hi: int, units: NDArray) -> int:
     return 0
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _infix(run: NDArray, k: int, lo: int, hi: int) -> int:
     """Measure what splits the word at place k."""
     c = run[k] >> BITS
@@ -198,13 +194,13 @@ def _infix(run: NDArray, k: int, lo: int, hi: int) -> int:
     return 1 if after & JOINS and c == 126 else 0
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _host_char(v: int) -> bool:
     c = v >> BITS
     return (c < 0x80 and (v & ALPHA > 0 or 48 <= c <= 57)) or c >= 0xA1
 
 
-@njit(cache=True)
+@kernel
 def _is_host(run: NDArray, lo: int, hi: int) -> bool:
     """Tell whether a place holds host.tld, with port and path at will, to the end."""
     labels, start, k = 0, lo, lo
@@ -237,13 +233,13 @@ def _is_host(run: NDArray, lo: int, hi: int) -> bool:
     return c == 47 or c == 63 or c == 35
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _in_scheme(v: int) -> bool:
     c = v >> BITS
     return c == 43 or c == 45 or c == 46 or c == 95
 
 
-@njit(cache=True)
+@kernel
 def _is_url(run: NDArray, lo: int, hi: int) -> bool:
     start, k = lo, lo
     while k < hi - 2 and (run[k] & ALPHA or run[k] & KIND == DIGIT or _in_scheme(run[k])):
@@ -258,7 +254,7 @@ def _is_url(run: NDArray, lo: int, hi: int) -> bool:
     return k < hi - 3
 
 
-@njit(cache=True)
+@kernel
 def _cut_inside(run: NDArray, lo: int, hi: int, specials: NDArray, cuts: NDArray) -> None:
     """Cut what is left between the affixes: an exception, an address, or a word in pieces."""
     cut = _special(run, lo, hi, specials)
@@ -282,7 +278,7 @@ def _cut_inside(run: NDArray, lo: int, hi: int, specials: NDArray, cuts: NDArray
         k += width
 
 
-@njit(cache=True)
+@kernel
 def _cut(run: NDArray, m: int, specials: NDArray, units: NDArray, cuts: NDArray) -> None:
     """Mark where the tokens of a run without spaces begin."""
     lo, hi = ZERO, m
@@ -311,7 +307,7 @@ def _cut(run: NDArray, m: int, specials: NDArray, units: NDArray, cuts: NDArray)
         _cut_inside(run, lo, hi, specials, cuts)
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def write_token(tokens: Any, n: int, h: Any, chars: int, some: int, every: int) -> None:
     """Write one token."""
     flags = (0 if every & SYMBOL else WORD) | (HAS_ALPHA if some & ALPHA else 0)
@@ -322,7 +318,7 @@ def write_token(tokens: Any, n: int, h: Any, chars: int, some: int, every: int) 
     tokens[0][n], tokens[1][n], tokens[2][n] = mix(h), chars, flags
 
 
-@njit(cache=True)
+@kernel
 def write_run(run: NDArray, m: int, lists: Any, cuts: NDArray, tokens: Any, n: int) -> int:
     """Cut a run that is not all letters, and write its tokens; return the number of tokens."""
     _cut(run, m, lists[0], lists[1], cuts)

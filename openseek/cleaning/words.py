@@ -49,6 +49,12 @@ class WordMatcher:
             [w.word.encode().lower() for w in self.words], matchkind=MatchKind.LeftmostLongest
         )
 
+    def places(self, data: bytes) -> list[tuple[int, int]]:
+        """Find where words are in UTF-8 text of lower case, also inside others, in bytes."""
+        if not self.words:
+            return []
+        return [(start, end) for _, start, end in self._automaton.find_matches_as_indexes(data)]
+
     def find(self, text: str) -> WordHits | None:
         """Find words; ASCII case is ignored, words that begin or end in ASCII match whole."""
         if not self.words:

@@ -19,11 +19,26 @@ from openseek.config.base import Section, runtime
 Severity = Literal["drop", "mask", "flag"]
 Kind = Literal["foundation", "code", "math", "cot"]
 LanguageGroup = Literal["en", "zh", "other"]
-PiiKind = Literal["email", "ip", "phone", "id_number", "bank_card", "secret"]
+PiiKind = Literal[
+    "email", "ip", "phone", "id_number", "bank_card", "secret",
+    "aws_key", "alibaba_key", "github_token", "gitlab_token", "slack_token", "google_key",
+    "model_key", "huggingface_token", "stripe_key", "package_token", "service_token", "jwt",
+    "private_key", "url_password", "credential",
+]  # fmt: skip
+"""What is masked. `secret` stands for all of `SECRET_KINDS`; each has a placeholder of its own."""
+PERSONAL_KINDS: tuple[PiiKind, ...] = ("email", "ip", "phone", "id_number", "bank_card")
+SECRET_KINDS: tuple[PiiKind, ...] = (
+    "aws_key", "alibaba_key", "github_token", "gitlab_token", "slack_token", "google_key",
+    "model_key", "huggingface_token", "stripe_key", "package_token", "service_token", "jwt",
+    "private_key", "url_password", "credential",
+)  # fmt: skip
+"""`model_key`: of OpenAI, Anthropic, OpenRouter, DeepSeek, Groq. `service_token`: SendGrid,
+DigitalOcean, Shopify, Telegram. `url_password`: of `scheme://user:password@host`. `credential`: a
+random value that a name such as `api_key` is given, or one after `Bearer`."""
 
 PROSE: tuple[Kind, ...] = ("foundation", "cot")
 NATURAL: tuple[Kind, ...] = ("foundation", "math", "cot")
-_ALL_PII: tuple[PiiKind, ...] = ("email", "ip", "phone", "id_number", "bank_card", "secret")
+_ALL_PII: tuple[PiiKind, ...] = (*PERSONAL_KINDS, "secret")
 _PII_OF: dict[Kind, tuple[PiiKind, ...]] = {
     "foundation": _ALL_PII,
     "cot": _ALL_PII,
@@ -70,6 +85,10 @@ class NormaliseConfig(Section):
     """Repairs that change the spelling of a text, never its words."""
 
     nfc: bool = Field(True, description="Compose characters (Unicode NFC).")
+    width: bool = Field(
+        False,
+        description="Write full-width Latin letters and digits (Ａ１) as plain ones; not in code.",
+    )
     control: bool = Field(
         True, description="Remove control, bidi-override and zero-width-space characters."
     )
@@ -113,6 +132,20 @@ class LanguageConfig(Section):
     )
 
 
+CHINESE_FURNITURE: tuple[str, ...] = (
+    "展开全文", "展开阅读", "阅读全文", "阅读原文", "点击查看", "点击展开", "点击进入", "点击下载",
+    "查看更多", "查看全部", "查看详情", "更多精彩", "返回顶部", "返回首页", "返回列表", "加入收藏",
+    "设为首页", "上一篇", "下一篇", "上一页", "下一页", "相关阅读", "相关推荐", "相关文章",
+    "推荐阅读", "延伸阅读", "猜你喜欢", "热门推荐", "版权所有", "未经授权不得", "转载请注明",
+    "免责声明", "责任编辑", "扫码关注", "扫描二维码", "微信公众号", "关注公众号", "关注我们",
+    "联系我们", "分享到", "网站地图", "友情链接", "公网安备", "icp备", "登录后", "收起全文",
+    "展開全文", "閱讀全文", "點擊查看", "點此查看", "返回頂部", "回到頂端", "返回首頁", "上一頁",
+    "下一頁", "相關閱讀", "相關文章", "推薦閱讀", "延伸閱讀", "版權所有", "轉載請註明", "免責聲明",
+    "責任編輯", "掃描二維碼", "關注我們", "聯絡我們", "網站地圖", "熱門推薦", "猜你喜歡",
+)  # fmt: skip
+"""What Chinese pages say around a text: read on, share, copyright, previous page."""
+
+
 class LineConfig(Section):
     """Removal of lines (C4, Raffel 2020, section 2.2)."""
 
@@ -132,6 +165,22 @@ class LineConfig(Section):
     )
     max_chars: int = Field(
         200, description="Only lines up to this length, in characters; longer ones are prose."
+    )
+    furniture: tuple[str, ...] = Field(
+        CHINESE_FURNITURE,
+        description="In texts with Chinese characters, short lines with one of these are removed "
+        "(own list: read on, share, copyright, previous page; in both scripts).",
+    )
+    furniture_chars: int = Field(
+        30,
+        description="Longest such line, in characters; 12 for one that ends like a sentence.",
+        ge=1,
+    )
+    bars: int = Field(
+        3,
+        description="Remove a line of short names, most of them Chinese, set apart by at least so "
+        "many | or ｜, unless it is of a table; 0: none (own rule: navigation).",
+        ge=0,
     )
     page_phrases: tuple[str, ...] = Field(
         (), description="A text with one of these (any case) is dropped: C4's `lorem ipsum`."
@@ -168,6 +217,25 @@ class CodeConfig(Section):
     )
     licences: Literal["keep", "remove"] = Field(
         "keep", description="Leading comments with a copyright or licence."
+    )
+
+
+class MathConfig(Section):
+    """Pages full of formulas: judged, and their lines treated, as documents of category math.
+
+    Formulas have braces, hash signs, short lines, few letters and few full stops: all that rules
+    for prose drop a page for.
+    """
+
+    enabled: bool = Field(True, description="Look for such pages among prose.")
+    min_marks: int = Field(
+        8, description="Commands, powers, indices and symbols that a page has at least.", ge=1
+    )
+    marks_per_1000_chars: float = Field(
+        6.0,
+        description="The same per 1,000 characters (own measurement: 1 of 12,883 pages of "
+        "manuals and dictionaries has as many).",
+        gt=0,
     )
 
 
@@ -225,13 +293,13 @@ class PiiConfig(Section):
     enabled: bool = Field(True, description="Mask.")
     kinds: dict[Kind, tuple[PiiKind, ...]] = Field(
         default_factory=lambda: dict(_PII_OF),
-        description="Category -> what is masked; numbers of code and mathematics are left alone.",
+        description="Category -> what is masked (`secret`: all keys, tokens and passwords, or name "
+        "single kinds); numbers of code and mathematics are left alone.",
     )
 
     def of(self, category: str) -> tuple[PiiKind, ...]:
         """Say what is masked in documents of a category."""
-        kinds = {str(k): v for k, v in self.kinds.items()}
-        return kinds.get(category, ()) if self.enabled else ()
+        return self.kinds.get(cast(Kind, category), ()) if self.enabled else ()
 
 
 class CleaningConfig(Section):
@@ -245,6 +313,7 @@ class CleaningConfig(Section):
     simplify: SimplifyConfig = Field(SimplifyConfig(), description="Traditional to Simplified.")
     lines: LineConfig = Field(LineConfig(), description="Boilerplate lines.")
     code: CodeConfig = Field(CodeConfig(), description="Generated files, licence headers.")
+    math: MathConfig = Field(MathConfig(), description="Pages full of formulas.")
     blocks: dict[str, RuleBlock] = Field(
         default_factory=dict,
         description="Rule blocks by name; merged over the preset's, so that a key changes one.",

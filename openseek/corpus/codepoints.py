@@ -15,10 +15,16 @@ from numpy.typing import NDArray
 _MIX1, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S27, _S30, _S31 = np.uint64(27), np.uint64(30), np.uint64(31)
 
-# Inlined by force: a call costs more than they do, as numba counts references to each array.
+kernel = njit(cache=True, _nrt=False)
+"""Compile what allocates nothing. numba would count references to each array at each call, with two
+atomic instructions an array, which took half the time of the text kernels; without its runtime it
+does not, and whoever calls keeps the arrays alive."""
+
+inlined = njit(cache=True, _nrt=False, forceinline=True)
+"""The same for small functions inside a loop."""
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def decode(buf: NDArray, i: int) -> Any:
     """Read one code point of valid UTF-8; return it and its width in bytes."""
     b = np.int64(buf[i])
@@ -33,7 +39,7 @@ def decode(buf: NDArray, i: int) -> Any:
     return ((b & 7) << 18) | ((np.int64(buf[i + 1]) & 63) << 12) | tail, 4
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def mix(h: Any) -> Any:
     """Finish a 64-bit hash (splitmix64)."""
     h = (h ^ (h >> _S30)) * _MIX1

@@ -1,8 +1,9 @@
 """HTML to running text: what a reader sees, without navigation.
 
 Blocks become lines, paragraphs are set apart by a blank line, `pre` keeps its spaces, table cells
-are parted by tabs. Marks (Unicode noncharacters, which are no text) are put around blocks, so
-that the tree is flattened and its white space mended in a few passes over the whole text.
+are parted by tabs, formulas are LaTeX (`openseek.corpus.readers.mathml`). Marks (Unicode
+noncharacters, which are no text) are put around blocks, so that the tree is flattened and its
+white space mended in a few passes over the whole text.
 Source of the block list: HTML Living Standard §15.3 (rendering).
 """
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 import functools
 import re
 from typing import Any
+
+from openseek.corpus.readers.mathml import keep_math
 
 _SKIP = (
     "script", "style", "head", "nav", "noscript", "template", "svg", "object", "iframe", "form",
@@ -52,6 +55,7 @@ def html_to_text(markup: str, skip: tuple[str, ...] = ()) -> str:
         return ""
     if root is None:
         return ""
+    keep_math(root, markup)
     for node in _boilerplate(tuple(n for n in skip if n in markup))(root):
         node.tag = "nav"
     etree.strip_elements(root, *_SKIP, etree.Comment, etree.PI, with_tail=False)
