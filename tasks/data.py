@@ -10,6 +10,7 @@ lines = step_task("lines", tags=["data"], about="Remove lines that occur often."
 substring = step_task("substring", tags=["data"], about="Cut passages that occur twice or more.")
 label = step_task("label", tags=["synthesis"], retries=5, about="Have a teacher grade a sample.")
 classifier = step_task("classifier", tags=["data"], about="Learn the grades; report the agreement.")
+domains = step_task("domains", tags=["data"], about="Learn domains; report the accuracy.")
 score = step_task("score", tags=["data"], about="Score quality and set tiers.")
 split = step_task("split", tags=["data"], about="Set held-out documents aside.")
 decontaminate = step_task(

@@ -1,4 +1,4 @@
-"""`openseek data label`, `train-classifier` and `decontaminate`: quality on plain folders."""
+"""`openseek data label`, `train-…` and `decontaminate`: quality on plain folders."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def register(data: typer.Typer) -> None:
     """Add the commands."""
     data.command("label")(label)
     data.command("train-classifier")(train_classifier)
+    data.command("train-domains")(train_domains)
     data.command("decontaminate")(decontaminate)
 
 
@@ -45,6 +46,25 @@ def train_classifier(
     """Train a linear quality classifier on grades; report its agreement with the teacher."""
     section = _section("openseek.config.labelling:ClassifierConfig", set_)
     function = "openseek.quality.classifier_step:train_classifier"
+    _run(function, section, {"labels": input_}, out, 1, json_)
+
+
+def train_domains(
+    input_: Annotated[
+        Path, typer.Argument(help="Folder with labelled rows: parquet or JSONL (.gz, .zst).")
+    ],
+    out: Out,
+    label: Annotated[
+        str, typer.Option(help="Column with the label: domain, source, meta.domain, …")
+    ] = "domain",
+    text: Annotated[str, typer.Option(help="Column with the text.")] = "text",
+    set_: Set = None,
+    json_: AsJson = False,
+) -> None:
+    """Train a linear classifier of domains, or of any other names; report its accuracy."""
+    path = "openseek.config.labelling:DomainClassifierConfig"
+    section = _section(path, set_, label=label, text=text)
+    function = "openseek.quality.domains_step:train_domains"
     _run(function, section, {"labels": input_}, out, 1, json_)
 
 

@@ -1,4 +1,4 @@
-"""Grading a sample of documents with a teacher, and the classifier that learns from the grades."""
+"""Grading a sample of documents with a teacher, and the classifiers that learn from labels."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class LabellingConfig(Section):
         return self
 
 
-class ClassifierConfig(Section):
-    """A linear classifier over hashed n-grams that learns the teacher's grades."""
+class LinearTrainingConfig(Section):
+    """The features of a linear classifier over hashed n-grams, and how it learns."""
 
     bucket_bits: int = Field(
         20, description="log2 of the hashed features (20: a model of 25 MB).", ge=10, le=26
@@ -86,13 +86,50 @@ class ClassifierConfig(Section):
     test: float = Field(
         0.2, description="Share of the labels held out for the reported agreement.", gt=0, lt=0.5
     )
-    keep_from: int = Field(
-        3, description="Grade from which a document counts as good, for F1 (FineWeb-Edu: 3).", ge=1
-    )
 
     @model_validator(mode="after")
-    def _check(self) -> ClassifierConfig:
+    def _check(self) -> LinearTrainingConfig:
         low, high = self.char_ngrams
         if not (low == high == 0 or 1 <= low <= high <= 8):
             raise ValueError(f"char_ngrams={low},{high} must be 0,0 or rise within 1 to 8")
         return self
+
+
+class ClassifierConfig(LinearTrainingConfig):
+    """A linear classifier over hashed n-grams that learns the teacher's grades."""
+
+    keep_from: int = Field(
+        3, description="Grade from which a document counts as good, for F1 (FineWeb-Edu: 3).", ge=1
+    )
+
+
+class DomainClassifierConfig(LinearTrainingConfig):
+    """A linear classifier over hashed n-grams that learns names, such as domains, from a column."""
+
+    labels: str = runtime(
+        "",
+        "File or folder of labelled rows (parquet, JSONL, .gz, .zst); its content enters the "
+        "step's key, its place not. Empty: the run's own documents, before they are scored.",
+    )
+    text: str = Field("text", description="Column with the text.")
+    label: str = Field(
+        "domain",
+        description="Column with the label; `a.b` reaches into an object, also one written as "
+        "JSON (`meta.domain`). `source` and `category` are labels too.",
+    )
+    per_label: int = Field(
+        2000,
+        description="Rows of one label that are learned from at most, drawn by their ids: more "
+        "balance between the labels, and bounded memory.",
+        ge=10,
+    )
+    least_rows: int = Field(
+        20, description="Labels with fewer rows are left out, and counted.", ge=3
+    )
+    bucket_bits: int = Field(
+        18,
+        description="log2 of the hashed features (18, 17 labels: a model of 9 MB).",
+        ge=10,
+        le=26,
+    )
+    read_chars: int = Field(8192, description="Characters of a document that are read.", ge=16)

@@ -20,7 +20,7 @@ class GroupConfig(Section):
     """Documents that are drawn together.
 
     A document belongs to the most specific group that fits it: the one with most of `source`,
-    `tier` and `lang` given.
+    `tier`, `lang` and `domain` given.
     """
 
     category: CategoryName | None = Field(
@@ -34,6 +34,11 @@ class GroupConfig(Section):
         (), description="Only these languages; `zh` also fits zh-Hans and zh-Hant. Empty: all."
     )
     tier: tuple[str, ...] = Field((), description="Only these quality tiers. Empty: all.")
+    domain: tuple[str, ...] = Field(
+        (),
+        description="Only documents about these, as quality.domains labels them (`general`: about "
+        "none in particular). Empty: all.",
+    )
     optional: bool = Field(
         False,
         description="Without any data, give the weight to the other groups of its category "

@@ -11,7 +11,7 @@ from openseek.config.base import Bytes, Count, Section
 from openseek.config.cleaning import CleaningConfig
 from openseek.config.dedup import DedupConfig
 from openseek.config.evaluation import BenchmarksConfig, EvaluationConfig
-from openseek.config.labelling import ClassifierConfig, LabellingConfig
+from openseek.config.labelling import ClassifierConfig, DomainClassifierConfig, LabellingConfig
 from openseek.config.lines import LinesConfig
 from openseek.config.mixture import MixStepConfig, MixtureConfig
 from openseek.config.model import ExportConfig, ModelConfig
@@ -67,6 +67,11 @@ class PipelineConfig(Section):
     )
     classifier: ClassifierConfig = Field(
         ClassifierConfig(), description="The classifier that learns the grades."
+    )
+    domain_classifier: DomainClassifierConfig | None = Field(
+        None,
+        description="Train a classifier of domains and label the documents with it. None: "
+        "keywords, or the one that quality.domains.classifier names.",
     )
     heldout: HeldoutConfig = Field(HeldoutConfig(), description="Documents kept for evaluation.")
     decontamination: DecontaminationConfig = Field(

@@ -73,7 +73,7 @@ ScorerConfig = Annotated[
 
 
 class DomainsConfig(Section):
-    """What a document is about, by weighted keywords; kept in `meta.domain`."""
+    """What a document is about, by weighted keywords or a classifier; kept in `meta.domain`."""
 
     enabled: bool = Field(True, description="Label every document with its domain.")
     lexicon: str = runtime(
@@ -81,7 +81,21 @@ class DomainsConfig(Section):
         "YAML of {domain: {en: words, zh: words}} in place of our own; its content enters the "
         "step's key, its place not.",
     )
-    read_chars: int = Field(8192, description="Characters of a document that are read.", ge=64)
+    classifier: str = runtime(
+        "",
+        "Folder of a classifier that `openseek data train-domains` wrote, in place of keywords; "
+        "its content enters the step's key, its place not. Empty: the one that this run trains "
+        "(section `domain_classifier`), else keywords.",
+    )
+    min_probability: float = Field(
+        0.5,
+        description="Probability of the classifier's first label below which a document is "
+        "`general`.",
+        ge=0, le=1,
+    )  # fmt: skip
+    read_chars: int = Field(
+        8192, description="Characters of a document in which keywords are sought.", ge=64
+    )
     min_evidence: float = Field(
         3.0,
         description="Different keywords (a phrase counts by its words, repeats ever less) below "

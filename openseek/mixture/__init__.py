@@ -1,7 +1,7 @@
 """What a stage is trained on, in which order, and whether that is what was meant.
 
     plan.py    weights and token counts -> exact sequences by group (no data needed)
-    audit.py   shares by category, source, language and tier; warnings; lists of weights
+    audit.py   shares by category, source, language, tier and domain; warnings; lists of weights
     order.py   (seed, position) -> group and sequence: exact, seekable, without state
     step.py    step `mix`: writes mixture.json
     data.py    batches for training from mixture.json and the token shards

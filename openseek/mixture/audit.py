@@ -1,4 +1,4 @@
-"""What a mixture really holds: shares by category, source, language and tier, with warnings.
+"""What a mixture really holds: shares by category, source, language, tier and domain.
 
 Works on a stage's plan, and on a plain list of names and weights such as the 84 pairs of OpenSeek's
 100B recipe, whose 64.5 % of chain of thought nobody saw for want of a sum.
@@ -20,9 +20,9 @@ from openseek.errors import DataError
 from openseek.mixture.plan import Bucket, Finding, StagePlan
 
 Shares = dict[str, dict[str, float]]
-"""category | source | lang | tier | group -> name -> share of the tokens."""
+"""category | source | lang | tier | domain | group -> name -> share of the tokens."""
 
-_LABELS = ("category", "source", "lang", "tier")
+_LABELS = ("category", "source", "lang", "tier", "domain")
 _FROM_DATA = Finding(
     "from_data", "", 0.0, 0.0, "the weights come from the data: run it, then look at the step mix"
 )
@@ -46,7 +46,8 @@ class AuditReport:
     Attributes:
         entries: Weights, groups or stages that were summed.
         total_weight: Sum of the weights as given.
-        shares: Share of the tokens by category, source, lang and tier.
+        shares: Share of the tokens by category, source, lang, tier and, where documents are
+            labelled with it, domain.
         findings: What is unusual.
         stages: The reports of a curriculum's stages; `shares` is then over all of its tokens.
     """
@@ -171,6 +172,8 @@ def sum_shares(labelled: Iterable[tuple[Bucket, float]]) -> Shares:
         for label in _LABELS:
             name = getattr(bucket, label)
             sums[label][name] = sums[label].get(name, 0.0) + share
+    if not any(sums["domain"]):  # unlabelled throughout
+        del sums["domain"]
     return {
         label: dict(sorted(by_name.items(), key=lambda item: (-item[1], item[0])))
         for label, by_name in sums.items()

@@ -24,6 +24,7 @@ class Bucket:
     lang: str
     tier: str
     tokens: int
+    domain: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def plan_stage(
     total = config.tokens // length
     findings: list[Finding] = []
     groups = _groups(config, buckets, where)
+    _require_domains(groups, buckets, where)
     _claim(groups, buckets, where, findings)
     targets = {g.name: g.weight for g in groups}
     groups = _without_empty(groups, length, where, strict, findings)
@@ -167,6 +169,7 @@ def fits(group: GroupConfig, bucket: Bucket) -> bool:
         group.category == bucket.category
         and (not group.source or bucket.source in group.source)
         and (not group.tier or bucket.tier in group.tier)
+        and (not group.domain or bucket.domain in group.domain)
         and (not group.lang or any(_speaks(bucket.lang, lang) for lang in group.lang))
     )
 
@@ -192,6 +195,32 @@ def _groups(config: MixStepConfig, buckets: Sequence[Bucket], where: str) -> lis
     ]
 
 
+def _require_domains(groups: Sequence[_Group], buckets: Sequence[Bucket], where: str) -> None:
+    """Refuse groups that select by domain what carries none, or that name no domain there is."""
+    known = sorted({b.domain for b in buckets} - {""})
+    for group in groups:
+        if not group.config.domain or (known and group.config.optional):
+            continue
+        if not known:
+            raise ConfigError(
+                f"group {group.name!r} selects by domain, and no document is labelled with one",
+                where=f"{where}.groups.{group.name}.domain",
+                mend="Set quality.domains.enabled and tokens.domains to true and run from the step "
+                "score on, or take the condition out.",
+            )
+        if not set(known).intersection(group.config.domain):
+            raise ConfigError(
+                f"group {group.name!r} selects the domains {', '.join(group.config.domain)}, and "
+                "no document is of one",
+                where=f"{where}.groups.{group.name}.domain",
+                mend=f"Choose of {', '.join(known)}, or set the group's `optional`.",
+            )
+
+
+def _conditions(group: GroupConfig) -> int:
+    return sum(map(bool, (group.source, group.tier, group.lang, group.domain)))
+
+
 def _claim(
     groups: Sequence[_Group], buckets: Sequence[Bucket], where: str, findings: list[Finding]
 ) -> None:
@@ -202,14 +231,15 @@ def _claim(
         if not fitting:
             unused += bucket.tokens
             continue
-        ranks = [sum(map(bool, (g.config.source, g.config.tier, g.config.lang))) for g in fitting]
+        ranks = [_conditions(g.config) for g in fitting]
         best = [g for g, rank in zip(fitting, ranks, strict=True) if rank == max(ranks)]
         if len(best) > 1:
             raise ConfigError(
-                f"documents of source {bucket.source!r} ({bucket.lang}, tier {bucket.tier!r}) "
+                f"documents of source {bucket.source!r} ({bucket.lang}, tier {bucket.tier!r}, "
+                f"domain {bucket.domain!r}) "
                 f"belong to the groups {best[0].name!r} and {best[1].name!r} alike",
                 where=where,
-                mend="Give one of them a further condition (source, lang or tier).",
+                mend="Give one of them a further condition (source, lang, tier or domain).",
             )
         best[0].buckets.append(number)
         best[0].available += bucket.tokens

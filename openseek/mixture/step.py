@@ -25,8 +25,8 @@ def mix(ctx: StepContext[MixStepConfig]) -> dict[str, Any]:
 
     Returns:
         stage, n_sequences, sequence_length, tokens, tokens_available, groups (name, category,
-        weights, sequences, tokens, available tokens, epochs), shares (by category, source, lang and
-        tier) and warnings.
+        weights, sequences, tokens, available tokens, epochs), shares (by category, source, lang,
+        tier and, where documents are labelled, domain) and warnings.
     """
     config = ctx.config
     path = ctx.inputs["tokens"].local("index.json")
@@ -63,12 +63,14 @@ def read_buckets(index: Json) -> tuple[list[Bucket], list[list[list[int]]]]:
     Returns:
         Buckets, and for each the places of its tokens: [shard, first token, tokens].
     """
-    found: dict[tuple[str, str, str, str], list[list[int]]] = {}
+    found: dict[tuple[str, str, str, str, str], list[list[int]]] = {}
     for number, shard in enumerate(index["shards"]):
         for s in shard["segments"]:
-            labels = (s["source"], s["category"], s["lang"], s["tier"])
+            labels = (s["source"], s["category"], s["lang"], s["tier"], s.get("domain", ""))
             found.setdefault(labels, []).append([number, s["first_token"], s["tokens"]])
-    buckets = [Bucket(*labels, sum(p[2] for p in found[labels])) for labels in sorted(found)]
+    buckets = [
+        Bucket(*labels[:4], sum(p[2] for p in found[labels]), labels[4]) for labels in sorted(found)
+    ]
     return buckets, [found[labels] for labels in sorted(found)]
 
 

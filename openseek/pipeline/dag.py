@@ -1,8 +1,8 @@
 """What runs after what: the one place that knows the DAG.
 
-sources -> ingest -> clean -> dedup -> [ label -> classifier ] -> score -> split -> decontaminate
-        -> synthesise -> tokenizer -> tokenise -> [ mix -> train -> evaluate ] per stage
-        -> export -> report
+sources -> ingest -> clean -> dedup -> [ label -> classifier ], [ domains ] -> score -> split
+        -> decontaminate -> synthesise -> tokenizer -> tokenise
+        -> [ mix -> train -> evaluate ] per stage -> export -> report
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from openseek.config.pipeline import PipelineConfig
 from openseek.config.runtime import RuntimeConfig
 from openseek.config.sources import SourceList
 from openseek.errors import ConfigError
+from openseek.pipeline.checks import check_domains
 
 StepFunction = Callable[[StepContext[Any]], Json]
 
@@ -78,7 +79,12 @@ def _import(path: str) -> Any:
 
 
 def build(config: PipelineConfig) -> list[Node]:
-    """List the nodes of a run in an order in which they can run."""
+    """List the nodes of a run in an order in which they can run.
+
+    Raises:
+        ConfigError: One section asks for what another does not give.
+    """
+    check_domains(config)
     nodes = [*_data_nodes(config)]
     previous: str | None = None
     for stage in config.stage_names():
@@ -90,7 +96,7 @@ def build(config: PipelineConfig) -> list[Node]:
             Node(
                 mix,
                 "mix",
-                1,
+                2,
                 "openseek.mixture.step:mix",
                 config.mix_step(stage),
                 {"tokens": Input("tokenise")},
@@ -188,7 +194,7 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
     yield Node(
         "decontaminate",
         "decontaminate",
-        2,
+        3,
         "openseek.quality.step:decontaminate",
         config.decontamination,
         {
@@ -202,7 +208,7 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
     yield Node(
         "synthesise",
         "synthesise",
-        2,
+        3,
         "openseek.synthesis.step:synthesise",
         config.synthesis_step(),
         {**documents, "benchmarks": Input("benchmarks")},
@@ -221,7 +227,7 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
     yield Node(
         "tokenise",
         "tokenise",
-        1,
+        2,
         "openseek.tokens.step:tokenise",
         config.tokens,
         {**texts, "tokenizer": Input("tokenizer")},
@@ -252,10 +258,23 @@ def _quality_nodes(config: PipelineConfig, before: str) -> Iterable[Node]:
         )
         if any(s.kind == "linear" and not s.model for s in config.quality.scorers):
             inputs["classifier"] = Input("classifier")
+    if config.domain_classifier is not None:
+        yield Node(
+            "domains",
+            "domains",
+            1,
+            "openseek.quality.domains_step:train_domains",
+            config.domain_classifier,
+            {} if config.domain_classifier.labels else {"documents": Input(before)},
+            snapshot="openseek.quality.domains_step:snapshot",
+            about="learn domains from labelled rows; report the accuracy",
+        )
+        if config.quality.domains.enabled and not config.quality.domains.classifier:
+            inputs["domains"] = Input("domains")
     yield Node(
         "score",
         "score",
-        2,
+        3,
         "openseek.quality.step:score",
         config.quality,
         inputs,
@@ -275,7 +294,7 @@ def _report_node(config: PipelineConfig, nodes: list[Node]) -> Node:
     return Node(
         "report",
         "report",
-        1,
+        2,
         "openseek.report.step:report",
         section,
         {n.name: Input(n.name) for n in nodes},

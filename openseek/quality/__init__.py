@@ -6,15 +6,16 @@ linear              a classifier over hashed n-grams: train, save, load, score
 agreement           how well a scorer agrees with a teacher's grades
 transformer         sequence classifiers, and causal models for perplexity
 scorers             plug-ins: heuristic, linear, transformer, fastText
-domains             what a document is about, by a lexicon
+domains             what a document is about, by a lexicon or a classifier
+labels              labelled rows of any usual file, for such a classifier to learn from
 ensemble            raw scores of several scorers -> one score -> tiers
 plan                cuts and quantiles over all shards
 items               evaluation items from files of any usual shape
 ngram_index         the table of n-grams that texts are compared with
 decontamination     evaluation items and held-out documents inside training text
 kernels             the compiled loops that all of these share
-step, decontamination_step, classifier_step
-                    the steps `score`, `decontaminate` and `classifier`
+step, decontamination_step, classifier_step, domains_step
+                    the steps `score`, `decontaminate`, `classifier` and `domains`
 """
 
 from openseek.quality.decontamination import (

@@ -1,11 +1,14 @@
-"""How well a scorer agrees with the grades of a teacher."""
+"""How well a scorer agrees with the grades of a teacher, and a labeller with labels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+_CERTAINTIES = (0.5, 0.7, 0.9)
 
 
 def agreement(
@@ -43,6 +46,58 @@ def agreement(
         "f1": round(2 * precision * recall / (precision + recall), 4) if both else 0.0,
         "spearman": spearman(truth, scores),
         "confusion": confusion.tolist(),
+    }
+
+
+def label_agreement(
+    truth: NDArray[np.int64], probabilities: NDArray[np.floating], names: Sequence[str]
+) -> dict[str, Any]:
+    """Compare labels with the probabilities that a classifier gives to each.
+
+    Args:
+        truth: The right label of each document, an index into `names`.
+        probabilities: (documents, labels).
+        names: The labels.
+
+    Returns:
+        documents; accuracy; accuracy of the most frequent label; macro_f1, the mean over the labels
+        that occur or are given; labels: name -> documents, precision, recall, f1; confusion, rows
+        the right label; decided: least probability -> share of the documents whose first label
+        reaches it, and the accuracy among those.
+    """
+    classes, n = len(names), len(truth)
+    guess = probabilities.argmax(axis=1) if n else np.zeros(0, np.int64)
+    sure = probabilities.max(axis=1) if n else np.zeros(0)
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (truth, guess), 1)
+    by_label = {name: _of_label(confusion, at) for at, name in enumerate(names)}
+    met = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
+    f1 = [told["f1"] for told, seen in zip(by_label.values(), met, strict=True) if seen]
+    decided = {}
+    for least in _CERTAINTIES:
+        mine = sure >= least
+        right = int((guess[mine] == truth[mine]).sum())
+        decided[str(least)] = {
+            "share": _share(int(mine.sum()), n), "accuracy": _share(right, int(mine.sum()))
+        }  # fmt: skip
+    return {
+        "documents": n,
+        "accuracy": _share(int(np.trace(confusion)), n),
+        "accuracy_constant": _share(int(confusion.sum(axis=1).max(initial=0)), n),
+        "macro_f1": round(float(np.mean(f1)), 4) if f1 else 0.0,
+        "labels": by_label,
+        "confusion": confusion.tolist(),
+        "decided": decided,
+    }
+
+
+def _of_label(confusion: NDArray[np.int64], at: int) -> dict[str, Any]:
+    right, given, there = confusion[at, at], confusion[:, at].sum(), confusion[at].sum()
+    return {
+        "documents": int(there),
+        "precision": _share(int(right), int(given)),
+        "recall": _share(int(right), int(there)),
+        "f1": _share(2 * int(right), int(given + there)),
     }
 
 

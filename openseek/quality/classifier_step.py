@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from openseek.artifacts.context import StepContext
 from openseek.artifacts.files import FileSet, names
-from openseek.config.labelling import ClassifierConfig
+from openseek.config.labelling import ClassifierConfig, LinearTrainingConfig
 from openseek.errors import DataError
 from openseek.quality.agreement import agreement
 from openseek.quality.fluency import primary
@@ -36,7 +36,7 @@ def train_classifier(ctx: StepContext[ClassifierConfig]) -> dict[str, Any]:
     labels = read_labels(ctx.inputs["labels"])
     parts: dict[str, list[dict[str, Any]]] = {"learn": [], "validate": [], "test": []}
     for row in labels["rows"]:
-        parts[_part(row["id"], ctx.config)].append(row)
+        parts[part_of(row["id"], ctx.config)].append(row)
     samples = {
         part: Sample.of([r["text"] for r in rows], [r["grade"] for r in rows])
         for part, rows in parts.items()
@@ -110,7 +110,8 @@ def _checked(grade: Any, name: str) -> int:
     return grade
 
 
-def _part(doc_id: str, config: ClassifierConfig) -> str:
+def part_of(doc_id: str, config: LinearTrainingConfig) -> str:
+    """Tell which part (learn, validate, test) a document is in."""
     at = zlib.crc32(b"part/" + doc_id.encode()) / 2**32
     if at < config.test:
         return "test"

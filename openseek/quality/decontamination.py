@@ -20,7 +20,7 @@ jieba words, compared by difflib and stopped at a document's first item; here al
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +34,7 @@ from openseek.quality.ngram_index import NgramIndex, build_index
 
 _MATCHES_LISTED = 20  # items per document
 _SPANS_LISTED = 20  # stretches per item and document
+_QUOTED_BYTES = 4000  # of the longest stretch: a text that repeats an item may be one of megabytes
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Match:
     Attributes:
         task: Benchmark, or `heldout`.
         item: Id of the item or of the held-out document.
-        text: The longest stretch.
+        text: The longest stretch, its first 4,000 bytes.
         share: Share of the item's n-grams that the document holds.
         spans: All stretches, in characters of the document, begin and end; at most 20.
     """
@@ -124,7 +125,7 @@ class Decontaminator:
 
     def check_buffer(self, buf: NDArray, offsets: NDArray) -> list[list[Match]]:
         """Do the same for texts in Arrow's layout."""
-        from openseek.quality.kernels import tokenize
+        from openseek.quality.kernels import count_tokens
 
         out: list[list[Match]] = [[] for _ in range(len(offsets) - 1)]
         for row, hits in self.items.hits(buf, offsets):
@@ -133,7 +134,7 @@ class Decontaminator:
             out[row] += self._item_matches(text, hits)
         if self.heldout is not None:
             for row, hits in self.heldout.hits(buf, offsets):
-                n_tokens = len(tokenize(buf, offsets[row], offsets[row + 1])[0])
+                n_tokens = count_tokens(buf, offsets[row], offsets[row + 1])
                 n_grams = n_tokens - self.config.heldout_ngram + 1
                 text = buf[offsets[row] : offsets[row + 1]]
                 hits[:, 2:] -= offsets[row]
@@ -141,48 +142,76 @@ class Decontaminator:
         return out
 
     def _item_matches(self, text: NDArray, hits: NDArray) -> list[Match]:
-        found: dict[int, list[NDArray]] = defaultdict(list)
-        for hit in hits:
-            for owner in self.items.owners_of(hit[1]):
-                found[owner].append(hit)
+        held = _Held(self.items, hits)
         matches: list[Match] = []
-        for owner in sorted(found, key=lambda o: (-len(found[o]), o)):
-            share = len({int(h[1]) for h in found[owner]}) / max(1, int(self.items.sizes[owner]))
+        for owner in sorted(held.keys, key=lambda o: (-len(held.keys[o]), o)):
+            share = len(held.keys[owner]) / max(1, int(self.items.sizes[owner]))
             if share >= self.config.min_item_share and len(matches) < _MATCHES_LISTED:
-                matches.append(_match(self.items.names[owner], text, found[owner], share))
+                matches.append(_match(self.items.names[owner], text, held.of(owner), share))
         return matches
 
     def _heldout_matches(
         self, text: NDArray, hits: NDArray, heldout: NgramIndex, n_grams: int
     ) -> list[Match]:
-        counts: Counter[int] = Counter()
-        for key in np.unique(hits[:, 1]).tolist():
-            counts.update(heldout.owners_of(key))
+        held = _Held(heldout, hits)
         best: tuple[float, int] | None = None
-        for owner, shared in sorted(counts.items()):
-            size = max(1, int(heldout.sizes[owner]))
+        for owner, keys in sorted(held.keys.items()):
+            size, shared = max(1, int(heldout.sizes[owner])), len(keys)
             near = shared / max(size, n_grams) >= self.config.heldout_overlap
             if near or shared / size >= self.config.heldout_contained:
                 best = max(best or (0.0, owner), (shared / size, owner), key=lambda b: b[0])
         if best is None:
             return []
         share, owner = best
-        mine = [h for h in hits if owner in heldout.owners_of(h[1])]
-        return [_match(heldout.names[owner], text, mine, share)]
+        return [_match(heldout.names[owner], text, held.of(owner), share)]
 
 
-def _match(name: tuple[str, str], text: NDArray, hits: Sequence[NDArray], share: float) -> Match:
+class _Held:
+    """Whose n-grams one text holds.
+
+    Attributes:
+        keys: Owner -> its n-grams in the text, as positions in the text's distinct ones.
+    """
+
+    def __init__(self, index: NgramIndex, hits: NDArray) -> None:
+        self._hits = hits
+        distinct, self._at = np.unique(hits[:, 1], return_inverse=True)
+        self._distinct = len(distinct)
+        self.keys: dict[int, list[int]] = defaultdict(list)
+        for at, key in enumerate(distinct.tolist()):
+            for owner in index.owners_of(key):
+                self.keys[owner].append(at)
+
+    def of(self, owner: int) -> NDArray:
+        """Return the hits of one owner."""
+        mine = np.zeros(self._distinct, np.bool_)
+        mine[self.keys[owner]] = True
+        return np.asarray(self._hits[mine[self._at]])
+
+
+def _match(name: tuple[str, str], text: NDArray, hits: NDArray, share: float) -> Match:
     """Join overlapping hits to stretches; quote the longest one, the first if equal."""
-    spans: list[list[int]] = []
-    for start, end in sorted((int(h[2]), int(h[3])) for h in hits):
-        if spans and start <= spans[-1][1]:
-            spans[-1][1] = max(spans[-1][1], end)
-        else:
-            spans.append([start, end])
-    start, end = max(spans, key=lambda s: s[1] - s[0])
-    quoted = text[start:end].tobytes().decode("utf-8")
-    shown = spans[:_SPANS_LISTED]
-    continuing = (text[: shown[-1][1]] & 0xC0) == 0x80  # bytes that begin no character
-    before = np.concatenate([[0], np.cumsum(~continuing)])
-    places = tuple((int(before[a]), int(before[b])) for a, b in shown)
-    return Match(name[0], name[1], quoted, round(share, 4), places)
+    starts, ends = _stretches(hits[:, 2], hits[:, 3])
+    longest = int(np.argmax(ends - starts))
+    start = int(starts[longest])
+    end = min(int(ends[longest]), start + _QUOTED_BYTES)
+    quoted = text[start:end].tobytes().decode("utf-8", "ignore")  # a cut may split a character
+    places = zip(starts[:_SPANS_LISTED].tolist(), ends[:_SPANS_LISTED].tolist(), strict=True)
+    spans, seen, chars = [], 0, 0
+    for a, b in places:
+        first = chars + _characters(text[seen:a])
+        seen, chars = b, first + _characters(text[a:b])
+        spans.append((first, chars))
+    return Match(name[0], name[1], quoted, round(share, 4), tuple(spans))
+
+
+def _stretches(starts: NDArray, ends: NDArray) -> tuple[NDArray, NDArray]:
+    """Join stretches that overlap or touch, in order of their begin."""
+    order = np.lexsort((ends, starts))
+    starts, reach = starts[order], np.maximum.accumulate(ends[order])
+    fresh = np.flatnonzero(starts[1:] > reach[:-1]) + 1
+    return starts[np.concatenate([[0], fresh])], reach[np.concatenate([fresh - 1, [-1]])]
+
+
+def _characters(part: NDArray) -> int:
+    return int(np.count_nonzero((part & 0xC0) != 0x80))  # bytes that begin a character

@@ -1,7 +1,8 @@
 """A linear classifier of texts over hashed n-grams: train, save, load, score.
 
 The fastText kind of model, small enough to read a corpus at tens of megabytes a second and core.
-Classes are grades 0 to K-1 (K = 2 for good and bad); a text's score is its expected grade.
+Classes are grades 0 to K-1 (K = 2 for good and bad), and a text's score is its expected grade; or
+names, such as domains, and a text gets the most probable one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openseek.config.labelling import ClassifierConfig
+from openseek.config.labelling import LinearTrainingConfig
 from openseek.errors import ConfigError, DataError
 from openseek.quality.heuristic import pack
 
@@ -31,7 +32,8 @@ class LinearModel:
         shape: int64 array for the kernels: buckets, word and CJK n-gram, character n-grams, limit.
         weights: float32 (buckets, classes), read-only.
         bias: float32 (classes,), read-only.
-        about: Who graded, with which prompts, and the agreement with them.
+        about: Who graded, with which prompts, and the agreement with them; `labels` are the
+            classes' names, where they are no grades.
     """
 
     shape: NDArray[np.int64]
@@ -53,6 +55,21 @@ class LinearModel:
         """Return the expected grade of each text, from 0 to classes - 1."""
         grades = np.arange(len(self.bias), dtype=np.float32)
         return self.probabilities(buf, offsets) @ grades
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes; empty where they are grades."""
+        return tuple(self.about.get("labels", ()))
+
+    def label_buffer(
+        self, buf: NDArray[np.uint8], offsets: NDArray[np.int64], least: float, otherwise: str
+    ) -> list[str]:
+        """Return the most probable label of each text, or `otherwise` below a probability."""
+        p = self.probabilities(buf, offsets)
+        names = np.array([*self.labels, otherwise], dtype=object)
+        first = p.argmax(axis=1)
+        sure = p[np.arange(len(p)), first] >= least
+        return list(names[np.where(sure, first, len(self.labels))])
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the expected grade of each text."""
@@ -88,6 +105,8 @@ class LinearModel:
             table, bias = arrays["weights"].astype(np.float32), arrays["bias"].astype(np.float32)
             if body["features"] != FEATURES_VERSION:
                 raise ValueError(f"features version {body['features']}, not {FEATURES_VERSION}")
+            if len(body.get("about", {}).get("labels", bias)) != len(bias):
+                raise ValueError(f"{len(body['about']['labels'])} labels for {len(bias)} classes")
             if shape.shape != (6,) or table.shape != (shape[0], len(bias)):
                 raise ValueError(f"weights of shape {table.shape} for {shape.tolist()}")
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -125,7 +144,7 @@ class Sample:
 
 
 def train(
-    learn: Sample, validate: Sample, config: ClassifierConfig, classes: int, seed: int
+    learn: Sample, validate: Sample, config: LinearTrainingConfig, classes: int, seed: int
 ) -> tuple[LinearModel, list[dict[str, float]]]:
     """Learn from one sample; keep the pass with the lowest loss on the other.
 
@@ -179,7 +198,7 @@ def train(
     return LinearModel(shape, _frozen(stored), best[2], {}), passes
 
 
-def features_of(config: ClassifierConfig) -> NDArray[np.int64]:
+def features_of(config: LinearTrainingConfig) -> NDArray[np.int64]:
     """Return the `shape` that the kernels take."""
     low, high = config.char_ngrams
     values = (1 << config.bucket_bits, config.word_ngrams, config.cjk_ngrams, low, high)

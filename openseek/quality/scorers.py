@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from openseek.artifacts.files import sha256_file
 from openseek.config.quality import (
     FastTextScorerConfig,
     HeuristicScorerConfig,
@@ -137,11 +138,10 @@ def _load_fasttext(path: str) -> Any:
 
 def snapshot(config: QualityConfig, runtime: RuntimeConfig) -> dict[str, Any]:
     """Identify the models that scorers read: digests of their files by name, or the hub id."""
-    from openseek.artifacts.files import sha256_file
-
     found: dict[str, Any] = {}
     paths = [(s.name, getattr(s, "model", "")) for s in config.scorers]
     paths += [("bits_per_char", config.fluency.model), ("domain", config.domains.lexicon)]
+    paths += [("domain_classifier", config.domains.classifier)]
     for name, place in paths:
         path = Path(place)
         if not place:
@@ -149,7 +149,12 @@ def snapshot(config: QualityConfig, runtime: RuntimeConfig) -> dict[str, Any]:
         if not path.exists():
             found[name] = place  # a hub id
             continue
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        root = path if path.is_dir() else path.parent
-        found[name] = {p.relative_to(root).as_posix(): sha256_file(p) for p in files}
+        found[name] = digests(path)
     return found
+
+
+def digests(path: Path) -> dict[str, str]:
+    """Return the sha256 of a file, or of all files of a folder, by name."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    root = path if path.is_dir() else path.parent
+    return {p.relative_to(root).as_posix(): sha256_file(p) for p in files}

@@ -10,7 +10,8 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from openseek.config.quality import LinearScorerConfig, QualityConfig
 from openseek.corpus.quarantine import check_bad_fraction
 from openseek.corpus.shards import write_documents
 from openseek.quality.decontamination_step import decontaminate
-from openseek.quality.domains import label_domains
+from openseek.quality.domains import checked_labeller, label_domains, load_labeller
 from openseek.quality.ensemble import TIERS
 from openseek.quality.fluency import Counts, bits_per_char, count_ngrams, primary, sum_counts
 from openseek.quality.linear import MODEL, WEIGHTS, LinearModel
@@ -56,8 +57,9 @@ _HISTOGRAM_BINS = 20
 def score(ctx: StepContext[QualityConfig]) -> dict[str, Any]:
     """Give every document a quality score, a tier and a domain, and drop the least fluent ones.
 
-    Input `documents` and, where a linear scorer names no model, `classifier`; output the same file
-    names. All raw scores stay in `meta.scores`, the domain in `meta.domain`.
+    Inputs `documents`; `classifier`, where a linear scorer names no model; `domains`, where a
+    classifier that the run trained labels them. Output the same file names. All raw scores stay in
+    `meta.scores`, the domain in `meta.domain`.
     """
     documents, config = ctx.inputs["documents"], ctx.config
     shards = names(documents, "*.parquet")
@@ -66,7 +68,7 @@ def score(ctx: StepContext[QualityConfig]) -> dict[str, Any]:
         fresh = [n for n in shards if _raw_id(n) not in done]
         counted = fresh and config.fluency.enabled and not config.fluency.model
         table = _train_fluency(ctx, shards) if counted else None
-        models = _models(ctx) if fresh else {}
+        models = _models(ctx) if fresh else _Models({})
         map_shards(
             _raw_shard, fresh, runtime=ctx.runtime,
             args=(documents, ctx.out, config, models, table), gpu=_needs_gpu(config),
@@ -108,8 +110,20 @@ def _count_shard(name: str, documents: FileSet, config: QualityConfig, budget: i
     return count_ngrams(*text_buffer(table["text"]), ids, langs, config.fluency, budget)
 
 
-def _models(ctx: StepContext[QualityConfig]) -> dict[str, LinearModel]:
-    """Load the linear classifiers once, for all workers; other models load where they run."""
+@dataclass(frozen=True)
+class _Models:
+    """Linear classifiers, loaded once for all workers; other models load where they run.
+
+    Attributes:
+        scorers: By the scorer's name.
+        domains: What labels documents; None: keywords.
+    """
+
+    scorers: dict[str, LinearModel]
+    domains: LinearModel | None = None
+
+
+def _models(ctx: StepContext[QualityConfig]) -> _Models:
     found = {}
     for scorer in ctx.config.scorers:
         if isinstance(scorer, LinearScorerConfig):
@@ -119,7 +133,19 @@ def _models(ctx: StepContext[QualityConfig]) -> dict[str, LinearModel]:
                 if trained is None
                 else LinearModel.load(trained.local(MODEL), trained.local(WEIGHTS))
             )
-    return found
+    return _Models(found, _labeller(ctx))
+
+
+def _labeller(ctx: StepContext[QualityConfig]) -> LinearModel | None:
+    config, trained = ctx.config.domains, ctx.inputs.get("domains")
+    if not config.enabled:
+        return None
+    if config.classifier:
+        return load_labeller(config.classifier)
+    if trained is None:
+        return None
+    model = LinearModel.load(trained.local(MODEL), trained.local(WEIGHTS))
+    return checked_labeller(model, "domains")
 
 
 def _needs_gpu(config: QualityConfig) -> bool:
@@ -128,20 +154,20 @@ def _needs_gpu(config: QualityConfig) -> bool:
 
 def _raw_shard(
     name: str, documents: FileSet, out: Output, config: QualityConfig,
-    models: Mapping[str, LinearModel], counts: NDArray | None,
+    models: _Models, counts: NDArray | None,
 ) -> None:  # fmt: skip
     table = read_table(documents.local(name))
     langs = table["lang"].to_pylist()
     buf, offsets = text_buffer(table["text"])
     domains = [""] * len(langs)
     if config.domains.enabled:
-        domains = label_domains(buf, offsets, config.domains)
+        domains = label_domains(buf, offsets, config.domains, models.domains)
     columns: dict[str, Any] = {
         "lang": [primary(lang) for lang in langs], "category": table["category"],
         "domain": pa.array(domains, pa.string()),
     }  # fmt: skip
     for section in config.scorers:
-        scorer = build_scorer(section, models.get(section.name))
+        scorer = build_scorer(section, models.scorers.get(section.name))
         columns[scorer.name] = pa.array(scorer.score_buffer(buf, offsets), pa.float32())
     bits = np.zeros(len(langs), np.float32)
     if config.fluency.enabled and config.fluency.model:

@@ -11,12 +11,13 @@ from typing import Any
 
 from openseek.artifacts.files import FileSet
 from openseek.report import fmt
+from openseek.report.contamination import LISTING, read_listing
 from openseek.report.record import Json, RunRecord, StepRecord, dig, mapping
 
 ORDER = (
-    "benchmarks", "ingest", "clean", "dedup", "lines", "substring", "label", "classifier", "score",
-    "split", "decontaminate", "synthesise", "tokenizer", "tokenise", "mix", "train", "evaluate",
-    "export", "report",
+    "benchmarks", "ingest", "clean", "dedup", "lines", "substring", "label", "classifier",
+    "domains", "score", "split", "decontaminate", "synthesise", "tokenizer", "tokenise", "mix",
+    "train", "evaluate", "export", "report",
 )  # fmt: skip
 STAGES = ("foundation", "specialization", "integration")
 KIND = re.compile(rf"^({'|'.join(ORDER)})(?:-.*)?$")
@@ -94,6 +95,8 @@ def _record(step: str, files: FileSet, edges: dict[str, str], state: str) -> Ste
     records = files.records()
     if kind_of(step) == "train" and (log := _log(files, [r.name for r in records])):
         metrics["curve"] = log  # finer than the summary's
+    if LISTING in {r.name for r in records}:
+        metrics["contamination"] = read_listing(files.local(LISTING))
     lineage = dict(files.lineage)
     listed = [asdict(r) for r in records[:FILE_LIMIT]]
     totals = {

@@ -9,6 +9,7 @@ from openseek.report import fmt
 from openseek.report.html import Html, h, join, section
 from openseek.report.record import RunRecord
 from openseek.report.sections import (
+    contamination,
     curation,
     data,
     evaluation,
@@ -31,7 +32,7 @@ SECTIONS: tuple[tuple[str, str, Render], ...] = (
     ("sources", "Sources", data.sources),
     ("dedup", "Duplicates", curation.duplicates),
     ("quality", "Quality", curation.quality),
-    ("decontamination", "Decontamination", curation.decontamination),
+    ("decontamination", "Decontamination", contamination.decontamination),
     ("synthesis", "Synthesis", curation.synthesis),
     ("tokenizer", "Tokenizer", tokens.tokenizer),
     ("mixture", "Mixture", tokens.mixture),

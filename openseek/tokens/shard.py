@@ -1,8 +1,8 @@
 """One token shard: the documents of one document shard as flat ids.
 
-Documents are put in order of their labels (source, category, lang, tier), within one label in the
-order in which they came, so that everything with the same labels is one contiguous **segment**. A
-mixture then selects segments, and never has to look at single documents.
+Documents are put in order of their labels (source, category, lang, tier, domain), within one label
+in the order in which they came, so that everything with the same labels is one contiguous
+**segment**. A mixture then selects segments, and never has to look at single documents.
 
 Files of a shard `x` (numpy without pickle, memory-mapped by readers):
 
@@ -31,8 +31,8 @@ from openseek.errors import ConfigError
 from openseek.tokens.tokenizer import Tokenizer
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Labels = tuple[str, str, str, str]
-"""source, category, lang, tier."""
+Labels = tuple[str, str, str, str, str]
+"""source, category, lang, tier, domain (empty: not labelled)."""
 
 SHARD_FILES = ("tokens", "starts", "bytes", "ids")
 _BATCH_BYTES = 4_000_000  # text encoded at once: bounds the memory of the encodings
@@ -46,6 +46,7 @@ class Segment:
     category: str
     lang: str
     tier: str
+    domain: str
     first_document: int
     documents: int
     first_token: int

@@ -46,10 +46,10 @@ def data_metrics(stats: Sequence[Json]) -> Json:
 
 
 def count_tokens(stats: Sequence[Json]) -> Json:
-    """Count tokens: total, and by category, source, tier and lang."""
+    """Count tokens: total, and by category, source, tier, lang and domain."""
     segments = list(_segments(stats))
     counts: Json = {"total": sum(s["tokens"] for s in segments)}
-    for label in ("category", "source", "tier", "lang"):
+    for label in ("category", "source", "tier", "lang", "domain"):
         by_label: dict[str, int] = {}
         for segment in segments:
             by_label[segment[label]] = by_label.get(segment[label], 0) + segment["tokens"]

@@ -31,9 +31,9 @@ from openseek.tokens.train import train_tokenizer
 
 __all__ = ["tokenise", "train_tokenizer"]
 
-INDEX_SCHEMA = 1
+INDEX_SCHEMA = 2
 _SAMPLES = 5
-_COLUMNS = ["id", "text", "source", "category", "lang", "tier"]
+_COLUMNS = ["id", "text", "source", "category", "lang", "tier", "meta"]
 
 
 def tokenise(ctx: StepContext[TokensConfig]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def tokenise(ctx: StepContext[TokensConfig]) -> dict[str, Any]:
     extent of every segment) and `unigram.npy` (int64, categories x vocabulary: token counts).
 
     Returns:
-        The metrics of a data step, with `tokens` (total, by category, source, tier and lang),
+        The metrics of a data step, `tokens` (total, by category, source, tier, lang and domain),
         `bytes_per_token`, `vocab_size`, and the unigram model's `unigram_nats_per_token` and
         `unigram_bits_per_byte`, over all and by category.
     """
@@ -136,7 +136,7 @@ def _shard(
     tokenizer = open_tokenizer(inputs["tokenizer"])
     stats: Json = {"name": name, "dropped": {}, "quarantined": {}, "samples": {}, "in": {}}
     bad: list[Json] = []
-    tokens = encode_rows(_rows(inputs[kind].local(name), stats, bad), tokenizer, config)
+    tokens = encode_rows(_rows(inputs[kind].local(name), config, stats, bad), tokenizer, config)
     folder = out.scratch / f"{shard}-{os.getpid()}"
     files = tokens.save(folder, shard)
     if bad:
@@ -148,14 +148,14 @@ def _shard(
     out.commit_shard(shard, files, rows=len(tokens.ids), tokens=len(tokens.tokens), stats=stats)
 
 
-def _rows(path: Path, stats: Json, bad: list[Json]) -> Iterator[Row]:
+def _rows(path: Path, config: TokensConfig, stats: Json, bad: list[Json]) -> Iterator[Row]:
     """Read documents; what cannot be tokenised is counted with its reason."""
     import pyarrow.parquet as pq
 
     for group in pq.ParquetFile(path).iter_batches(batch_size=2_000, columns=_COLUMNS):
         columns = group.to_pydict()
         for row in zip(*(columns[c] for c in _COLUMNS), strict=True):
-            name, text, source, category, lang, tier = row
+            name, text, source, category, lang, tier, meta = row
             entry = stats["in"].setdefault(source, [0, 0, 0, 0])
             size = len((text or "").encode("utf-8"))
             entry[0] += 1
@@ -169,7 +169,20 @@ def _rows(path: Path, stats: Json, bad: list[Json]) -> Iterator[Row]:
             else:
                 entry[2] += 1
                 entry[3] += size
-                yield Row(name, text, (source, category, lang, tier or ""))
+                domain = _domain(meta) if config.domains else ""
+                yield Row(name, text, (source, category, lang, tier or "", domain))
+
+
+def _domain(meta: str | None) -> str:
+    """Read the domain that the step `score` wrote into a document's `meta`; empty without one."""
+    if not meta or '"domain"' not in meta:
+        return ""
+    try:
+        found = json.loads(meta)
+    except ValueError:
+        return ""
+    domain = found.get("domain") if isinstance(found, dict) else None
+    return domain if isinstance(domain, str) else ""
 
 
 def _fault(name: str | None, text: str | None, category: str) -> str:

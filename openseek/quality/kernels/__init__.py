@@ -13,12 +13,13 @@ topics      weighted keywords of each domain
 
 from openseek.quality.kernels.features import FEATURES, pair_key, text_features
 from openseek.quality.kernels.lm import lm_bits, lm_count
-from openseek.quality.kernels.ngrams import build_table, lead_set, scan, window_hashes
+from openseek.quality.kernels.ngrams import build_table, count_tokens, lead_set, scan, window_hashes
 from openseek.quality.kernels.text import tokenize
 
 __all__ = [
     "FEATURES",
     "build_table",
+    "count_tokens",
     "lead_set",
     "lm_bits",
     "lm_count",

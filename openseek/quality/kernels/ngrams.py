@@ -7,8 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openseek.corpus.codepoints import mix
-from openseek.quality.kernels.text import BASE, MIX2, ONE, ZERO, U, kernel, split_tokens
+from openseek.corpus.codepoints import decode, mix
+from openseek.quality.kernels.text import (
+    BASE,
+    CJK,
+    DIGIT,
+    LETTER,
+    MIX2,
+    ONE,
+    ZERO,
+    U,
+    fold,
+    kernel,
+    kind_of,
+    split_tokens,
+)
 
 _WORD, _BIT = U(6), U(63)  # of a bit's number: which word, and which bit of it
 
@@ -87,7 +100,8 @@ def scan(
 ) -> int:  # fmt: skip
     """Look up every window of the given token lengths in a table, text by text.
 
-    Only windows whose beginning (as long as the shortest length) is in `leads` are looked up.
+    Only windows whose beginning (as long as the shortest length) is in `leads` are looked up. Hits
+    of one key that overlap or touch are one, so that a text that repeats itself gives few.
 
     Args:
         buf: UTF-8 bytes.
@@ -114,6 +128,8 @@ def scan(
             powers[k] *= BASE
     mask = U(64 * len(leads) - 1)
     first, found = lengths[0], 0
+    last_text, last_row = np.full(len(slots), -1, np.int64), np.zeros(len(slots), np.int64)
+    last_end = np.zeros(len(slots), np.int64)
     for d in range(n_texts):
         n, _ = split_tokens(buf, offsets[d], offsets[d + 1], hashes, starts, ends)
         prefix[0] = ZERO
@@ -128,9 +144,34 @@ def scan(
                 if i + length > n:
                     break
                 at = _lookup(window_hash(prefix, i, length, powers[k]), table, slots)
-                if at >= 0:
+                if at < 0:
+                    continue
+                end = ends[i + length - 1]
+                if last_text[at] == d and starts[i] <= last_end[at]:
+                    if last_row[at] < len(hits):
+                        hits[last_row[at], 3] = end
+                else:
                     if found < len(hits):
                         hits[found, 0], hits[found, 1] = d, at
-                        hits[found, 2], hits[found, 3] = starts[i], ends[i + length - 1]
+                        hits[found, 2], hits[found, 3] = starts[i], end
+                    last_text[at], last_row[at] = d, found
                     found += 1
+                last_end[at] = end
     return found
+
+
+@kernel
+def count_tokens(buf: NDArray, a: int, b: int) -> int:
+    """Count the tokens of a text, as `split_tokens` cuts them, without room for any."""
+    n, inside, i = 0, False, a
+    while i < b:
+        raw, width = decode(buf, i)
+        kind = kind_of(fold(raw))
+        if kind in (LETTER, DIGIT):
+            n += not inside
+            inside = True
+        else:
+            inside = False
+            n += kind == CJK
+        i += width
+    return n

@@ -1,4 +1,4 @@
-"""What was removed, ranked and written: duplicates, quality, contamination, synthesis."""
+"""What was removed, ranked and written: duplicates, quality, synthesis."""
 
 from __future__ import annotations
 
@@ -124,19 +124,34 @@ def quality(run: RunRecord) -> Html:
         sub("Documents by tier", table(["group", *names, "all"], body)) if body else None,
         _domains(metrics),
         _agreement(run.metrics("classifier")),
+        _domain_classifier(run.metrics("domains")),
         lead="The score is an ensemble of ranks within a language, in [0, 1]; tiers are cut within "
         "category and language.",
     )
 
 
 def _domains(metrics: Json) -> Html | None:
-    """Show what the documents are about."""
-    found = sorted(finite_items(mapping(metrics, "domains")), key=lambda i: (-i[1], i[0]))
-    if len(found) < 2:
+    """Show what the documents are about, by language."""
+    by_lang = {
+        lang: dict(finite_items(v))
+        for lang, v in mapping(metrics, "domains").items()
+        if isinstance(v, Mapping)
+    }
+    counts: dict[str, float] = {}
+    for found in by_lang.values():
+        for name, n in found.items():
+            counts[name] = counts.get(name, 0.0) + n
+    if len(counts) < 2:
         return None
-    n = sum(v for _, v in found) or 1.0
-    body = [[name, fmt.exact(v), fmt.percent(v / n)] for name, v in found]
-    return sub("Domains", table(["domain", "documents", "share"], body))
+    total = sum(counts.values()) or 1.0
+    body = [
+        [
+            name, fmt.exact(counts[name]), fmt.percent(counts[name] / total),
+            *(fmt.exact(found.get(name, 0.0)) for found in by_lang.values()),
+        ]
+        for name in sorted(counts, key=lambda n: (-counts[n], n))
+    ]  # fmt: skip
+    return sub("Domains", table(["domain", "documents", "share", *by_lang], body))
 
 
 def _agreement(metrics: Json) -> Html | None:
@@ -163,6 +178,40 @@ def _agreement(metrics: Json) -> Html | None:
         if confusion
         else None,
         table(head, body),
+    )
+
+
+def _domain_classifier(metrics: Json) -> Html | None:
+    """Show how well the classifier of domains finds the labels of rows it never saw."""
+    told = mapping(metrics, "agreement")
+    if not told:
+        return None
+    labels = {k: v for k, v in mapping(told, "labels").items() if isinstance(v, Mapping)}
+    body = [
+        [name, fmt.exact(dig(v, "documents"))]
+        + [fmt.fixed(dig(v, k), 3) for k in ("precision", "recall", "f1")]
+        for name, v in labels.items()
+    ]
+    decided = [
+        [least, fmt.percent(dig(v, "share")), fmt.fixed(dig(v, "accuracy"), 3)]
+        for least, v in mapping(told, "decided").items()
+    ]
+    found = dig(told, "confusion")
+    confusion = [r for r in found if isinstance(r, list)] if isinstance(found, list) else []
+    cells = heatmap(confusion, rows=list(labels), columns=range(len(labels)), label="confusion")
+    return sub(
+        "Classifier of domains, on rows held out",
+        facts(
+            ("rows", fmt.exact(dig(told, "documents"))),
+            ("accuracy", fmt.fixed(dig(told, "accuracy"), 3)),
+            ("of a constant", fmt.fixed(dig(told, "accuracy_constant"), 3)),
+            ("macro F1", fmt.fixed(dig(told, "macro_f1"), 3)),
+        ),
+        figure(None, cells, "Rows: the label; columns, in the same order: the classifier's.")
+        if confusion
+        else None,
+        table(["label", "rows", "precision", "recall", "F1"], body),
+        table(["least probability", "decided", "accuracy of these"], decided),
     )
 
 
@@ -199,43 +248,6 @@ def _histogram(metrics: Json) -> Html | None:
         x_format=lambda v: f"{v:.2g}",
     )
     return figure("Quality scores of the documents kept", chart)
-
-
-def decontamination(run: RunRecord) -> Html:
-    """Render the overlaps with evaluation sets that were found."""
-    metrics = run.metrics("decontaminate")
-    if not metrics:
-        return section("decontamination", "Decontamination")
-    items, hits = mapping(metrics, "items"), mapping(metrics, "documents_by_task")
-    body = [
-        [task, fmt.exact(items.get(task)), fmt.exact(hits.get(task, 0))]
-        for task in sorted({*items, *hits})
-    ]
-    dropped = sum(v for _, v in finite_items(mapping(metrics, "dropped")))
-    found = [
-        s for name in sorted(mapping(metrics, "samples")) for s in rows(metrics, f"samples.{name}")
-    ]
-    return section(
-        "decontamination",
-        "Decontamination",
-        facts(
-            (
-                "documents dropped",
-                f"{fmt.exact(dropped)} of {fmt.exact(dig(metrics, 'documents_in'))}",
-            ),
-            (
-                "evaluation items",
-                fmt.exact(sum(v for _, v in finite_items(items))) if items else None,
-            ),
-            ("items too short to look for", _found(metrics, "items_too_short")),
-        ),
-        table(["evaluation set", "items looked for", "documents dropped"], body) if body else None,
-        sub("Matches", h("div", *(sample(m) for m in found[:10]), cls="pair"))
-        if found
-        else h("p", "No overlap was found.", cls="none"),
-        lead="Training documents that share long word sequences with evaluation items, or with the "
-        "held-out documents, are dropped: scores shall measure what was learnt, not what was seen.",
-    )
 
 
 def synthesis(run: RunRecord) -> Html:

@@ -106,10 +106,34 @@ def mixture(run: RunRecord) -> Html:
         "mixture",
         "Mixture",
         figure("Tokens drawn, by category", chart) if chart else None,
+        _domains(steps, run.metrics("tokenise")),
         [_stage(s) for s in steps],
         lead="What each stage was asked to draw, what it drew, and how often it went through the "
         "data. More than about five passes over the same text stop paying.",
     )
+
+
+def _domains(steps: list[StepRecord], encoded: Json) -> Html | None:
+    """Show how many tokens of each domain there are, and how many each stage draws."""
+    there = dict(finite_items(mapping(encoded, "tokens.by_domain")))
+    drawn = [dict(finite_items(mapping(s.metrics, "shares.domain"))) for s in steps]
+    names = list(dict.fromkeys([*there, *(n for d in drawn for n in d)]))
+    if not any(names):
+        return None
+    totals = [fmt.number(dig(s.metrics, "tokens")) or 0.0 for s in steps]
+    body = [
+        [
+            name or "not labelled",
+            fmt.exact(there.get(name)),
+            *(
+                f"{fmt.exact(round(d.get(name, 0.0) * n))} ({fmt.percent(d.get(name, 0.0))})"
+                for d, n in zip(drawn, totals, strict=True)
+            ),
+        ]
+        for name in sorted(names, key=lambda n: (-there.get(n, 0.0), n))
+    ]
+    head = ["domain", "tokens there", *(f"drawn by {s.stage or s.name}" for s in steps)]
+    return sub("By domain", table(head, body))
 
 
 def shares(metrics: Json) -> dict[str, float]:
@@ -175,9 +199,10 @@ def _stage(step: StepRecord) -> Html | None:
 
 
 def _shares(metrics: Json) -> Html | None:
-    """Show the shares by source, language and tier, folded away."""
+    """Show the shares by source, language, tier and domain, folded away."""
     found = {
-        k: dict(finite_items(mapping(metrics, f"shares.{k}"))) for k in ("source", "lang", "tier")
+        k: dict(finite_items(mapping(metrics, f"shares.{k}")))
+        for k in ("source", "lang", "tier", "domain")
     }
     body = [
         [label, name or "unset", fmt.percent(share, 2)]
@@ -185,7 +210,10 @@ def _shares(metrics: Json) -> Html | None:
         for name, share in sorted(values.items(), key=lambda i: (-i[1], i[0]))
     ]
     return (
-        fold("Shares by source, language and tier", table(["by", "name", "share"], body, text=2))
+        fold(
+            "Shares by source, language, tier and domain",
+            table(["by", "name", "share"], body, text=2),
+        )
         if body
         else None
     )

@@ -62,6 +62,22 @@ def test_from_grades_to_scores(documents: Path) -> None:
     assert min(good) > max(bad)
 
 
+def test_from_a_column_of_names_to_domains(documents: Path, tmp_path: Path) -> None:
+    (tmp_path / "named").mkdir()
+    rows = pq.read_table("in/web-00000.parquet").to_pylist()
+    lines = [
+        json.dumps({"body": r["text"], "topic": "tech" if "cache" in r["text"] else "shop"})
+        for r in rows
+    ]
+    (tmp_path / "named/rows.jsonl").write_text("\n".join(lines))
+    told = invoke("data", "train-domains", "named", "topics", "--label", "topic", "--text", "body",
+                  "--set", "bucket_bits=12")  # fmt: skip
+    assert told["labels"] == ["shop", "tech"]
+    assert told["agreement"]["macro_f1"] > 0.9
+    scored = invoke("data", "score", "in", "scored", "--set", "domains.classifier=topics")
+    assert set(scored["domains"]["en"]) <= {"shop", "tech", "general"}
+
+
 def test_decontamination_takes_a_folder_of_jsonl(documents: Path, tmp_path: Path) -> None:
     (tmp_path / "bench").mkdir()
     item = {"question": GOOD.format(n=17), "answer": "yes"}

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from openseek.config.mixture import MixStepConfig, MixtureConfig, presets
+from openseek.config.mixture import AuditLimits, MixStepConfig, MixtureConfig, presets
 from openseek.errors import ConfigError
-from openseek.mixture import Bucket, plan_stage
+from openseek.mixture import Bucket, audit_plan, plan_stage
 from openseek.mixture.plan import apportion
 
 BUCKETS = [
@@ -66,6 +66,53 @@ def test_the_most_specific_group_gets_the_documents() -> None:
     (unused,) = plan.findings
     assert unused.code == "unused"
     assert "27.3 %" in unused.message
+
+
+LABELLED = [
+    Bucket("web", "foundation", "en", "high", 60_000, "science"),
+    Bucket("web", "foundation", "en", "low", 30_000, "general"),
+    Bucket("zh", "foundation", "zh-Hans", "high", 10_000, "law"),
+    Bucket("qa", "cot", "en", "", 20_000),
+]
+
+
+def test_a_group_selects_by_domain_and_the_others_take_what_it_leaves() -> None:
+    groups = {
+        "foundation": 0.4,
+        "learned": {"category": "foundation", "domain": ["science", "law"], "weight": 0.5},
+        "cot": 0.1,
+    }
+    plan = plan_stage(stage(groups), LABELLED)
+    assert {g.name: g.available_tokens for g in plan.groups} == {
+        "foundation": 30_000, "learned": 70_000, "cot": 20_000,
+    }  # fmt: skip
+    report = audit_plan(plan, LABELLED, AuditLimits())
+    assert report.shares["domain"] == pytest.approx(
+        {"science": 0.5 * 6 / 7, "general": 0.4, "": 0.1, "law": 0.5 / 7}
+    )
+
+
+def test_a_domain_that_no_document_has_is_an_error_that_lists_them() -> None:
+    odd = {"category": "foundation", "domain": ["sceince"], "weight": 0.5}
+    with pytest.raises(ConfigError, match="sceince") as caught:
+        plan_stage(stage({"odd": odd, "foundation": 0.5}), LABELLED)
+    assert caught.value.where == "stages.foundation.mixture.groups.odd.domain"
+    assert "Choose of general, law, science" in str(caught.value)
+    optional = plan_stage(stage({"odd": odd | {"optional": True}, "foundation": 0.5}), LABELLED)
+    assert [f.code for f in optional.findings] == ["unused", "no_data"]
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_selecting_by_domain_without_labels_is_an_error(optional: bool) -> None:
+    group = {"category": "foundation", "domain": ["law"], "weight": 0.5, "optional": optional}
+    with pytest.raises(ConfigError, match=r"no document is labelled.*quality\.domains\.enabled"):
+        plan_stage(stage({"law": group, "foundation": 0.5}), BUCKETS)
+
+
+def test_an_audit_of_unlabelled_documents_has_no_domains() -> None:
+    plan = plan_stage(stage({"foundation": 1.0}), BUCKETS)
+    shares = audit_plan(plan, BUCKETS, AuditLimits()).shares
+    assert list(shares) == ["category", "source", "lang", "tier"]
 
 
 def test_documents_of_two_groups_alike_are_an_error() -> None:
@@ -174,7 +221,7 @@ def test_a_preset_is_written_out_and_can_be_changed() -> None:
     assert groups["code"]["weight"] == 0.08
     assert groups["foundation-zh"] == {
         "category": "foundation", "weight": 0.15, "source": [], "lang": ["zh"], "tier": [],
-        "optional": True,
+        "domain": [], "optional": True,
     }  # fmt: skip
     again = MixStepConfig(
         stage="foundation", tokens="40k", sequence_length=20, mixture=config.mixture

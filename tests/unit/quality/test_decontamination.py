@@ -15,6 +15,7 @@ from openseek.artifacts.folder import FolderFiles
 from openseek.config.quality import DecontaminationConfig
 from openseek.errors import DataError
 from openseek.quality import Decontaminator, Item, compose_item, index_documents, index_items
+from openseek.quality.heuristic import pack
 from openseek.quality.step import decontaminate
 
 CONFIG = DecontaminationConfig()
@@ -116,9 +117,74 @@ class TestItems:
             naive_shares(items, text, config) for text in texts
         ]
 
+    @given(
+        st.lists(st.text("ab 中é", max_size=20), min_size=1, max_size=4),
+        st.lists(st.text("ab 中é。🙂א\n", max_size=70), min_size=1, max_size=3),
+    )
+    @settings(max_examples=150)
+    def test_stretches_are_those_of_a_naive_search(
+        self, items: list[str], texts: list[str]
+    ) -> None:
+        config = DecontaminationConfig(
+            word_ngram=3, char_ngram=5, min_words=3, min_chars=5, template_items=9
+        )
+        found = judge(*items, config=config).check(texts)
+        for text, matches in zip(texts, found, strict=True):
+            wanted = {}
+            for at, item in enumerate(items):
+                spans = naive_stretches(naive_grams(item, config), text)
+                if spans:
+                    wanted[str(at)] = (spans, max((text[a:b] for a, b in spans), key=utf8_size))
+            assert {m.item: (list(m.spans), m.text) for m in matches} == wanted
+
+    @pytest.mark.parametrize(
+        ("unit", "item"),
+        [("a ", "a " * 20), ("哈", "哈" * 30), ("ab cd ef ", "ab cd ef " * 8), ("x", "x " * 20)],
+    )
+    def test_ten_megabytes_of_one_thing_are_one_stretch(self, unit: str, item: str) -> None:
+        text = unit * (10_000_000 // len(unit.encode()))
+        found = judge(*[item] * 3)
+        (matches,) = found.check([text])
+        if unit == "x":  # one word of ten million letters
+            assert matches == []
+            return
+        hits = [len(rows) for _, rows in found.items.hits(*pack([text]))]
+        assert hits == [len(set(unit.split()))]
+        assert [m.spans for m in matches] == [((0, len(text.rstrip())),)] * 3
+        assert all(3_990 <= len(m.text.encode()) <= 4_000 for m in matches)
+
     @pytest.mark.parametrize("text", ["", "a", "🙂", "\u200fשלום עולם", "x" * 10_000, "a " * 9_000])
     def test_odd_texts_are_clean(self, text: str) -> None:
         assert judge(QUESTION, QUESTION_ZH).check([text]) == [[]]
+
+
+def utf8_size(text: str) -> int:
+    return len(text.encode())
+
+
+def naive_stretches(grams: set[tuple[str, ...]], text: str) -> list[tuple[int, int]]:
+    """Where the n-grams lie, in characters; what overlaps or touches is one stretch."""
+    tokens: list[tuple[str, int, int]] = []
+    for at, char in enumerate(text):
+        chinese = "\u4e00" <= char <= "\u9fff"
+        joins = tokens and tokens[-1][2] == at and not "\u4e00" <= text[at - 1] <= "\u9fff"
+        if char.isalpha() and not chinese and joins:
+            tokens[-1] = (tokens[-1][0] + char, tokens[-1][1], at + 1)
+        elif char.isalpha():
+            tokens.append((char, at, at + 1))
+    spans: list[tuple[int, int]] = []
+    for i in range(len(tokens)):
+        for gram in grams:
+            end = i + len(gram)
+            if tuple(t[0] for t in tokens[i:end]) == gram:
+                spans.append((tokens[i][1], tokens[end - 1][2]))
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def naive_grams(text: str, config: DecontaminationConfig) -> set[tuple[str, ...]]:
@@ -150,7 +216,7 @@ def naive_shares(items: list[str], text: str, config: DecontaminationConfig) -> 
 def naive_tokens(text: str) -> list[str]:
     tokens, word = [], ""
     for char in text.lower() + " ":
-        if char.isascii() and char.isalnum():
+        if char.isalnum() and not "\u4e00" <= char <= "\u9fff":
             word += char
             continue
         if word:

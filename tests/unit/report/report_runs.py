@@ -135,8 +135,23 @@ def data_metrics():
             "zh": {"documents": 0, "accuracy": 0.0, "f1": 0.0, "spearman": None},
         },
     }  # fmt: skip
+    found["domains"] = {
+        "labels": ["law", "science"],
+        "agreement": {
+            "documents": 61, "accuracy": 0.9344, "accuracy_constant": 0.5, "macro_f1": 0.9312,
+            "labels": {
+                "law": {"documents": 30, "precision": 0.9, "recall": 0.93, "f1": 0.9153},
+                "science": {"documents": 31, "precision": 0.97, "recall": 0.94, "f1": 0.9471},
+            },
+            "confusion": [[28, 2], [2, 29]],
+            "decided": {"0.5": {"share": 1.0, "accuracy": 0.9344}},
+        },
+    }  # fmt: skip
     found["score"] |= {
-        "domains": {"science": 40, "code": 90, "general": 4000},
+        "domains": {
+            "en": {"science": 40, "code": 90, "general": 4000},
+            "zh": {"science": 3, "history": 11},
+        },
         "dropped": {"perplexity": 812},
         "tiers": {
             f"{c}/{lang}": {
@@ -319,6 +334,7 @@ def mix_metrics(index):
             "source": {"python-docs": 0.4, "stdlib-code": 0.6},
             "lang": {"en": 1.0},
             "tier": {"high": 0.3, "": 0.7},
+            "domain": {"science": 0.25, "general": 0.65, "": 0.1},
         },
         "warnings": [
             {
@@ -343,6 +359,7 @@ def full_run():
         order.append((name, {"documents": before}))
         before = name
     order.insert(4, ("classifier", {"labels": "dedup"}))
+    order.insert(5, ("domains", {"documents": "dedup"}))
     order += [
         ("decontaminate", {"documents": "split", "heldout": "split", "benchmarks": "benchmarks"}),
         ("synthesise", {"documents": "decontaminate"}),
@@ -377,7 +394,7 @@ def full_run():
                 "kept": 1450,
                 "yield": 0.6905,
                 "failed": {"schema": 3},
-                "rejected": {"near_duplicate": 400, "ungrounded": 250},
+                "rejected": {"near_duplicate": 400, "ungrounded": 247, "contaminated": 3},
                 "side_by_side": [
                     {
                         "id": "ab" * 16,

@@ -210,6 +210,22 @@ def test_domains_and_agreement_with_the_teacher_are_shown():
     assert ">science<" in page
 
 
+def test_the_classifier_of_domains_is_told_by_its_figures():
+    page = render_report(full_run())
+    assert "Classifier of domains" in page
+    assert "0.934" in page
+    assert "0.915" in page
+
+
+def test_tokens_by_domain_are_shown_by_stage():
+    run = full_run()
+    run.metrics("tokenise")["tokens"]["by_domain"] = {"science": 900_000, "": 12_345}
+    page = render_report(run)
+    assert "drawn by specialization" in page
+    assert "500,000 (25.0 %)" in page
+    assert "not labelled" in page
+
+
 def test_markdown_holds_scores_bits_and_funnel():
     text = run_markdown(full_run())
     assert text.startswith("# demo: done")

@@ -33,6 +33,20 @@ class Files:
         return self.root / name
 
 
+def listing():
+    """Matches of 120 rows; every third one holds two items; the writer was killed."""
+    found = []
+    for i in range(120):
+        for item in range(1 + (i % 3 == 0)):
+            match = {
+                "id": f"row{i:03d}", "source": "synthetic-qa", "task": f"quiz{item}",
+                "item": f"q{i}", "share": 0.5, "text": f"the <overlap> of {i}",
+                "spans": [[i, i + 9], [700, 790]],
+            }  # fmt: skip
+            found.append(json.dumps(match))
+    return "\n".join([*found, '{"id": "to'])
+
+
 @pytest.fixture
 def inputs(tmp_path):
     """The artifacts of the made-up run; the training logs are files, as they are in a store."""
@@ -49,6 +63,10 @@ def inputs(tmp_path):
             text = "\n".join([*lines, '{"step": 9, "los'])  # a killed writer's last line
             (tmp_path / step.name / "metrics.jsonl").write_text(text)
             names = ("metrics.jsonl",)
+        if step.name == "synthesise":
+            (tmp_path / step.name).mkdir()
+            (tmp_path / step.name / "contamination.jsonl").write_text(listing())
+            names = ("contamination.jsonl",)
         found[step.name] = Files(tmp_path / step.name, metrics, lineage, names)
     return found
 
@@ -88,6 +106,26 @@ def test_edges_come_from_the_digests_when_no_dag_is_given(inputs):
 def test_training_log_is_read_and_its_cut_line_left_out(inputs):
     run = collect(inputs, name="demo")
     assert len(run.metrics("train-foundation")["curve"]) == 240
+
+
+def test_what_decontamination_dropped_of_synthesis_is_listed(inputs):
+    run = collect(inputs, name="demo")
+    told = run.metrics("synthesise")["contamination"]
+    assert (told["documents"], told["matches"]) == (120, 160)
+    assert told["by_task"] == {"quiz0": 120, "quiz1": 40}
+    assert len(told["rows"]) == 50
+    assert told["rows"] == sorted(told["rows"], key=lambda r: r["id"])
+    assert sum(r["also"] for r in told["rows"]) == sum(
+        int(r["id"][3:]) % 3 == 0 for r in told["rows"]
+    )
+    page = render_report(run)
+    assert "synthetic rows, qa" in page
+    assert "50 of 120 dropped" in page
+    first = told["rows"][0]
+    assert f"characters {first['characters']}" in page
+    assert first["characters"].endswith(", 700-790")
+    assert first["text"].replace("<", "&lt;").replace(">", "&gt;") in page
+    assert "0.14 %" in page  # 3 of 2,100 rows
 
 
 def test_steps_without_artifact_are_pending(inputs):

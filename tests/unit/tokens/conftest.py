@@ -48,9 +48,11 @@ def make_rows(n: int, seed: int = 3) -> list[dict[str, Any]]:
             text = f"def f{i}(x):\n    return x * {i} + len('{rng.choice(WORDS)}')\n"
         else:
             text = " ".join(rng.choice(WORDS, int(rng.integers(5, 80)))) + f" in {i} steps."
+        about = {"domain": ("science", "general")[i % 2]} if i % 5 else {}
         row = make_document(
-            text, source=source, category=category, lang=lang, license="x", origin=str(i)
-        )
+            text, source=source, category=category, lang=lang, license="x", origin=str(i),
+            meta=about,
+        )  # fmt: skip
         rows.append(row | {"tier": tier})
     return rows
 

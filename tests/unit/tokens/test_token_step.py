@@ -40,8 +40,10 @@ def inputs(documents_dir: Path, synthetic_dir: Path, tokenizer_dir: Path) -> dic
     return {name: FolderFiles(folder) for name, folder in folders.items()}
 
 
-def context(inputs: dict[str, FolderFiles], out: Path, **runtime: Any) -> Any:
-    config = TokensConfig()
+def context(
+    inputs: dict[str, FolderFiles], out: Path, config: TokensConfig | None = None, **runtime: Any
+) -> Any:
+    config = config or TokensConfig()
     return StepContext(config, inputs, FolderOutput(out), RuntimeConfig(**runtime))
 
 
@@ -84,6 +86,7 @@ def test_every_document_is_there_with_its_labels(
                 assert load["bytes"][number] == len(row["text"].encode())
                 labels = ("source", "category", "lang", "tier")
                 assert [segment[k] for k in labels] == [row[k] for k in labels]
+                assert segment["domain"] == json.loads(row["meta"]).get("domain", "")
                 size += len(row["text"].encode())
                 seen.append(name)
             assert segment["bytes"] == size
@@ -91,6 +94,32 @@ def test_every_document_is_there_with_its_labels(
             position += segment["tokens"]
         assert position == len(load["tokens"]) == load["starts"][-1]
     assert sorted(seen) == sorted(expected)
+
+
+def test_without_domains_shards_are_those_of_unlabelled_documents(
+    inputs: dict, tmp_path: Path, documents_dir: Path
+) -> None:
+    bare = [row | {"meta": "{}"} for row in originals(documents_dir).values()]
+    files = sorted(documents_dir.glob("*.parquet"))
+    (tmp_path / "bare").mkdir()
+    for path in files:
+        mine = set(pq.read_table(path)["id"].to_pylist())
+        write_documents(tmp_path / "bare" / path.name, [r for r in bare if r["id"] in mine])
+    apart = TokensConfig(domains=False)
+    tokenise(context(inputs, tmp_path / "a", apart))
+    tokenise(context({**inputs, "documents": FolderFiles(tmp_path / "bare")}, tmp_path / "b"))
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+
+
+@pytest.mark.parametrize("meta", ['["domain"]', '{"domain": 3}', '{"domain', '{"a": "domain"}'])
+def test_odd_meta_is_no_domain(
+    inputs: dict, tmp_path: Path, documents_dir: Path, meta: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    rows = list(originals(documents_dir).values())[:3]
+    write_documents(tmp_path / "in" / "odd-00000.parquet", [r | {"meta": meta} for r in rows])
+    inputs = {"documents": FolderFiles(tmp_path / "in"), "tokenizer": inputs["tokenizer"]}
+    assert list(tokenise(context(inputs, tmp_path / "out"))["tokens"]["by_domain"]) == [""]
 
 
 def test_metrics_agree_with_a_naive_count(
@@ -117,6 +146,9 @@ def test_metrics_agree_with_a_naive_count(
     assert metrics["tokens"]["by_category"] == {c: n.total() for c, n in by_category.items()}
     assert sum(metrics["tokens"]["by_source"].values()) == total.total()
     assert sum(metrics["tokens"]["by_tier"].values()) == total.total()
+    by_domain = metrics["tokens"]["by_domain"]
+    assert sum(by_domain.values()) == total.total()
+    assert list(by_domain) == ["", "general", "science"]
     assert metrics["bytes_per_token"] == pytest.approx(n_bytes / total.total())
     assert metrics["unigram_nats_per_token"] == pytest.approx(nats(total))
     for category, counter in by_category.items():
