@@ -157,7 +157,7 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
     yield Node(
         "ingest",
         "ingest",
-        2,
+        3,
         "openseek.corpus.step:ingest",
         SourceList(sources=config.sources),
         pin="openseek.corpus.snapshot:pin",
