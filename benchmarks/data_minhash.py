@@ -1,18 +1,19 @@
 """MinHash deduplication: finding alone against rensa, the whole step against datatrove.
 
-Copies of real documents with a known share of words changed are planted; a planted pair counts as
-found when one of the two is removed (a third document may stand for both). Removed documents beside
-the planted ones say how much more each method removes; ours, the whole step, removes only what it
-has verified to be similar.
+Two truths judge them. Copies of real documents with a known share of words changed are planted; a
+planted pair counts as found when both are in one cluster. And all pairs with a Jaccard similarity
+of .7 or more are found without MinHash (`similar.py`): recall is the share of them in one cluster,
+precision the share of what is in one cluster that is so similar.
 """
 
 from __future__ import annotations
 
 import json
 import random
-import re
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,22 @@ import harness
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import similar
 
 PROGRAM = Path(__file__).parent / "programs" / "near.py"
 EDITS = {"exact": 0.0, "1%": 0.01, "3%": 0.03, "10%": 0.1}
 PLANTED = 400
 """Copies of each kind; the standard error of a recall of .9 is then .015."""
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
 
 
 def measure(folder: Path, runs: int = 3) -> list[harness.Row]:
     """Compare on the folder's documents and the planted ones."""
     with tempfile.TemporaryDirectory() as work:
         corpus, results = Path(work) / "in", Path(work)
-        truth = plant(folder, corpus)
+        planted = plant(folder, corpus)
         n_bytes, n_documents = size(corpus)
+        sets = similar.sets_of(corpus)
+        truth = Truth(planted, sets, similar.similar_pairs(sets, similar.LEVELS[0]))
         rows = []
         for ours, peers in (("find", ["rensa"]), ("step", ["datatrove"])):
             mine = harness.ours(PROGRAM, ours, str(corpus), str(results / f"{ours}.json"))
@@ -43,9 +46,39 @@ def measure(folder: Path, runs: int = 3) -> list[harness.Row]:
             ]
             rows += harness.compare(
                 f"minhash: {ours}", mine, others, n_bytes=n_bytes, n_documents=n_documents,
-                runs=runs, agree=lambda a, b: {"ours": judge(a, truth), "theirs": judge(b, truth)},
+                runs=runs, agree=lambda a, b: {"ours": truth.judge(a), "theirs": truth.judge(b)},
             )  # fmt: skip
         return rows
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is to be found.
+
+    Attributes:
+        planted: Kind of edit -> pairs of ids, the original and its copy.
+        sets: The shingles of all documents.
+        pairs: The similar pairs.
+    """
+
+    planted: Mapping[str, Sequence[tuple[str, str]]]
+    sets: similar.Sets
+    pairs: Mapping[similar.Pair, float]
+
+    def judge(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Return recall and precision of a program's answer."""
+        linked = json.loads(Path(answer["result"]).read_text(encoding="utf-8"))
+        together = {
+            kind: sum(linked.get(a, a) == linked.get(b, b) for a, b in pairs) / max(1, len(pairs))
+            for kind, pairs in self.planted.items()
+        }
+        return {
+            "planted": {kind: round(share, 3) for kind, share in together.items()},
+            "recall": similar.recall(linked, self.sets, self.pairs),
+            "precision": similar.precision(linked, self.sets),
+            "similar": len(self.pairs),
+            "linked": len(linked),
+        }
 
 
 def plant(folder: Path, out: Path) -> dict[str, list[tuple[str, str]]]:
@@ -75,7 +108,7 @@ def plant(folder: Path, out: Path) -> dict[str, list[tuple[str, str]]]:
 
 def edit(text: str, share: float, rng: random.Random) -> str:
     """Replace a share of a text's words by words of the same text."""
-    words = list(_WORD.finditer(text))
+    words = list(similar.WORD.finditer(text))
     parts, end = [], 0
     chosen = rng.sample(range(len(words)), round(share * len(words)))
     for i in sorted(chosen):
@@ -88,13 +121,3 @@ def size(folder: Path) -> tuple[int, int]:
     """Return bytes of text and number of documents."""
     columns = [pq.read_table(p, columns=["text"])["text"] for p in sorted(folder.glob("*.parquet"))]
     return sum(pc.sum(pc.binary_length(c)).as_py() or 0 for c in columns), sum(map(len, columns))
-
-
-def judge(answer: dict[str, Any], truth: dict[str, list[tuple[str, str]]]) -> dict[str, Any]:
-    """Return the share of planted pairs found, by kind, and how many documents are removed."""
-    removed = set(json.loads(Path(answer["result"]).read_text(encoding="utf-8"))["removed"])
-    found = {
-        kind: round(sum(a in removed or b in removed for a, b in pairs) / max(1, len(pairs)), 3)
-        for kind, pairs in truth.items()
-    }
-    return {"recall": found, "removed": len(removed)}

@@ -1,14 +1,16 @@
 """Find near duplicates of document shards: `near.py WHO FOLDER RESULT`, WHO of the functions below.
 
-RESULT gets {"removed": [id]}, what each of them would drop. 14 bands of 8 rows, 5-word shingles.
+RESULT gets {id: id}: each document that is linked with an earlier one, and the first one of its
+cluster. 14 bands of 8 rows, 5-word shingles.
 """
 
 from __future__ import annotations
 
 import json
+import struct
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -22,7 +24,7 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
                 yield from zip(batch["id"].to_pylist(), batch["text"].to_pylist(), strict=True)
 
 
-def find(folder: Path) -> list[str]:
+def find(folder: Path) -> dict[str, str]:
     """Ours: signatures, bands, clusters; nothing verified, nothing written."""
     import numpy as np
 
@@ -43,10 +45,11 @@ def find(folder: Path) -> list[str]:
             docs.append(np.repeat((some + len(ids)).astype(np.uint64), config.bands))
             ids += batch.column("id").to_pylist()
     nodes, roots = components(star_pairs((np.concatenate(keys),), np.concatenate(docs)))
-    return [ids[int(n)] for n in nodes[roots != np.arange(nodes.size)]]
+    return {ids[n]: ids[r] for n, r in zip(nodes.tolist(), nodes[roots].tolist(), strict=True)
+            if n != r}  # fmt: skip
 
 
-def step(folder: Path) -> list[str]:
+def step(folder: Path) -> dict[str, str]:
     """Ours, the whole step in this process: exact too, candidates verified, shards written."""
     from openseek.artifacts import FolderFiles, FolderOutput, StepContext
     from openseek.config.dedup import DedupConfig
@@ -61,10 +64,10 @@ def step(folder: Path) -> list[str]:
         from pyarrow import feather
 
         rows = feather.read_table(Path(out) / "clusters.arrow").to_pylist()
-    return [r["id"] for r in rows if r["reason"] != "kept"]
+    return {r["id"]: r["kept"] for r in rows if r["id"] != r["kept"]}
 
 
-def rensa(folder: Path) -> list[str]:
+def rensa(folder: Path) -> dict[str, str]:
     """The rensa wheel, with words cut by a regular expression, a Chinese character a word."""
     import re
 
@@ -80,10 +83,10 @@ def rensa(folder: Path) -> list[str]:
         hashes.append(RMinHash(num_perm=112, seed=1))
         hashes[-1].update(shingles)
         lsh.insert(number, hashes[-1])
-    return _removed(names, (lsh.query(h) for h in hashes))
+    return _joined(names, ((i, j) for i, h in enumerate(hashes) for j in lsh.query(h)))
 
 
-def datatrove(folder: Path) -> list[str]:
+def datatrove(folder: Path) -> dict[str, str]:
     """The four stages of datatrove, as one task of a local executor each."""
     from datatrove.executor import LocalPipelineExecutor
     from datatrove.pipeline.dedup import (
@@ -120,12 +123,18 @@ def datatrove(folder: Path) -> list[str]:
             LocalPipelineExecutor(
                 pipeline, tasks=tasks, workers=1, logging_dir=f"{work}/logs{i}"
             ).run()
-        files = Path(work, "removed").glob("**/*.jsonl")
-        return [json.loads(line)["id"] for f in files for line in f.open(encoding="utf-8")]
+        # Its reader passes by empty texts; its pairs are of four numbers: file, document, twice.
+        names = [name for name, text in texts(folder) if text]
+        pairs = [
+            (left, right)
+            for path in Path(work, "buckets").glob("*.dups")
+            for _, left, _, right in struct.iter_unpack("<4I", path.read_bytes())
+        ]
+        return _joined(names, pairs)
 
 
-def _removed(names: list[str], found: Iterator[list[int]]) -> list[str]:
-    """Join what shares a bucket; of each cluster only the first stays."""
+def _joined(names: list[str], pairs: Iterable[tuple[int, int]]) -> dict[str, str]:
+    """Join what is paired; name each document's first of the same cluster."""
     parent = list(range(len(names)))
 
     def root(i: int) -> int:
@@ -134,15 +143,14 @@ def _removed(names: list[str], found: Iterator[list[int]]) -> list[str]:
             i = parent[i]
         return i
 
-    for i, others in enumerate(found):
-        for j in others:
-            a, b = root(i), root(j)
-            parent[max(a, b)] = min(a, b)
-    return [names[i] for i in range(len(names)) if root(i) != i]
+    for i, j in pairs:
+        a, b = root(i), root(j)
+        parent[max(a, b)] = min(a, b)
+    return {names[i]: names[root(i)] for i in range(len(names)) if root(i) != i}
 
 
 if __name__ == "__main__":
     who, source, result = sys.argv[1:]
-    removed = globals()[who](Path(source))
-    Path(result).write_text(json.dumps({"removed": removed}), encoding="utf-8")
-    print(json.dumps({"result": result, "removed": len(removed)}))
+    linked = globals()[who](Path(source))
+    Path(result).write_text(json.dumps(linked), encoding="utf-8")
+    print(json.dumps({"result": result, "linked": len(linked)}))

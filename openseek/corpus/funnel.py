@@ -10,7 +10,13 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Json = dict[str, Any]
 SIDES = ("documents_in", "documents_out", "bytes_in", "bytes_out")
@@ -40,6 +46,28 @@ class Funnel:
             self.count("lengths_out", _length_bin(bytes_out))
             sides["documents_out"] += 1
             sides["bytes_out"] += bytes_out
+
+    def documents(
+        self, sources: pa.Array, bytes_in: NDArray[np.int64], stays: NDArray[np.bool_]
+    ) -> None:
+        """Count many documents, each of which stays as it is or is dropped.
+
+        Args:
+            sources: Their sources, a string array.
+            bytes_in: Their lengths.
+            stays: False where one is dropped.
+        """
+        encoded = sources.dictionary_encode()
+        which = encoded.indices.to_numpy(zero_copy_only=False)
+        for i, source in enumerate(encoded.dictionary.to_pylist()):
+            sides = self.by_source.setdefault(source, Counter())
+            for side, chosen in (("in", which == i), ("out", (which == i) & stays)):
+                sides[f"documents_{side}"] += int(chosen.sum())
+                sides[f"bytes_{side}"] += int(bytes_in[chosen].sum())
+        exponents = np.maximum(0, np.frexp(bytes_in)[1] - 1)  # exact below 2^53
+        for side, chosen in (("in", stays | True), ("out", stays)):
+            for exponent, n in zip(*np.unique(exponents[chosen], return_counts=True), strict=True):
+                self.count(f"lengths_{side}", str(1 << int(exponent)), int(n))
 
     def count(self, table: str, reason: str, n: int = 1) -> None:
         """Add to a table of counts, such as `dropped` or `changed`."""

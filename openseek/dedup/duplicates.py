@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from openseek.config.dedup import DedupConfig
 from openseek.dedup import kernels
-from openseek.dedup.graph import Pairs, Standing, choose, components, star_pairs
+from openseek.dedup.graph import NEIGHBOURS, Pairs, Standing, choose, components, star_pairs
 from openseek.dedup.kernels import jaccard, shingle_sets
 from openseek.dedup.minhash import keys_of_bands, pack, qualities, sign
 
@@ -99,7 +99,8 @@ def candidate_pairs(
 ) -> Pairs:
     """Pair texts that agree in a band; texts without a shingle have no pair."""
     keys = keys_of_bands(table, config)[shingles > 0]
-    return star_pairs((keys.ravel(),), np.repeat(nodes[shingles > 0], config.bands))
+    before = NEIGHBOURS if config.verify else 0
+    return star_pairs((keys.ravel(),), np.repeat(nodes[shingles > 0], config.bands), before)
 
 
 def _verified(pairs: Pairs, texts: Sequence[str], config: DedupConfig) -> Pairs:

@@ -16,12 +16,19 @@ Pairs = NDArray[np.uint64]
 """uint64 of shape [pairs, 2], the smaller node first."""
 
 
-def star_pairs(keys: Sequence[NDArray[np.uint64]], nodes: Nodes) -> Pairs:
+NEIGHBOURS = 4
+"""Nodes of a bucket before each one that it is compared with besides the first, when pairs are
+verified: of the pairs of similarity .7 or more in 329 MB of prose and code .964 were then found,
+.948 by the first alone, and no more by all of the bucket, which is quadratic."""
+
+
+def star_pairs(keys: Sequence[NDArray[np.uint64]], nodes: Nodes, before: int = 0) -> Pairs:
     """Pair every node with the smallest node of the same key; each pair once, sorted.
 
     Args:
         keys: Parts of the key, each of shape [n]; equal keys are equal in all parts.
         nodes: Node of each key.
+        before: Pair it also with so many nodes of the same key before it.
     """
     if nodes.size == 0:
         return np.empty((0, 2), np.uint64)
@@ -33,8 +40,13 @@ def star_pairs(keys: Sequence[NDArray[np.uint64]], nodes: Nodes) -> Pairs:
         ordered = part[order]
         first[1:] |= ordered[1:] != ordered[:-1]
     head = np.flatnonzero(first)[np.cumsum(first) - 1]
-    rest = nodes != nodes[head]
-    return unique_pairs(np.stack([nodes[head][rest], nodes[rest]], axis=1))
+    rest = np.flatnonzero(nodes != nodes[head])
+    pairs = [np.stack([nodes[head[rest]], nodes[rest]], axis=1)]
+    for distance in range(1, before + 1):
+        late = rest[rest - distance > head[rest]]
+        pairs.append(np.stack([nodes[late - distance], nodes[late]], axis=1))
+    found = np.concatenate(pairs)
+    return unique_pairs(found[found[:, 0] != found[:, 1]])
 
 
 def pairs_with(

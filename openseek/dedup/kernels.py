@@ -26,6 +26,11 @@ _ASCII = np.array(
     [ord(chr(c).lower()) if chr(c).isalnum() or c == 95 else 0 for c in range(128)], np.uint8
 )
 """Small letters, digits and `_` as they are, large letters as small ones; 0 for all else."""
+_FOLDED = np.array(
+    [32 if c == 32 or 9 <= c <= 13 else c | 32 if 65 <= c <= 90 else c for c in range(256)],
+    np.uint8,
+)
+"""Bytes with large ASCII letters as small ones and all ASCII white space as a space."""
 
 
 @njit(cache=True)
@@ -231,6 +236,28 @@ def union_find(n: int, left: NDArray, right: NDArray) -> NDArray:
 
 
 @njit(cache=True)
+def _fold(buf: NDArray, start: int, end: int, out: NDArray) -> tuple[int, int]:
+    """Write a text in small ASCII letters, each run of spaces inside it as one.
+
+    No branch in the loop: a space after a space is written over.
+
+    Returns:
+        Bytes written, and bytes that are no space.
+    """
+    n, spaces, gap = 0, 0, True
+    for i in range(start, end):
+        c = _FOLDED[buf[i]]
+        space = c == 32
+        out[n] = c
+        n += not (space and gap)
+        spaces += space
+        gap = space
+    if n > 0 and gap:
+        n -= 1
+    return n, end - start - spaces
+
+
+@njit(cache=True)
 def digests(buf: NDArray, offsets: NDArray) -> NDArray:
     """Digest texts to 128 bits so that ASCII case and ASCII spaces make no difference.
 
@@ -242,30 +269,23 @@ def digests(buf: NDArray, offsets: NDArray) -> NDArray:
     """
     n = offsets.size - 1
     out = np.empty((n, 2), np.uint64)
+    longest = 0
     for d in range(n):
-        one, two, word, filled, total = _SEED, _SECOND, _ZERO, 0, 0
-        gap = False
-        for i in range(offsets[d], offsets[d + 1]):
-            c = buf[i]
-            if c == 32 or 9 <= c <= 13:
-                gap = True
-                continue
-            if gap and total > 0:
-                word = (word << _S8) | _U(32)
-                filled += 1
-                if filled == 8:
-                    one, two = mix(one ^ word), mix((two + word) * _GRAM)
-                    word, filled = _ZERO, 0
-            gap = False
-            if 65 <= c <= 90:
-                c |= 32
-            word = (word << _S8) | _U(c)
-            filled += 1
-            total += 1
-            if filled == 8:
-                one, two = mix(one ^ word), mix((two + word) * _GRAM)
-                word, filled = _ZERO, 0
-        word = (word << _S8) | _U(filled + 1)
+        longest = max(longest, offsets[d + 1] - offsets[d])
+    folded = np.empty(longest + 1, np.uint8)
+    for d in range(n):
+        size, total = _fold(buf, offsets[d], offsets[d + 1], folded)
+        one, two, word = _SEED, _SECOND, _ZERO
+        whole = size - size % 8
+        for i in range(0, whole, 8):
+            word = _ZERO
+            for j in range(8):
+                word = (word << _S8) | _U(folded[i + j])
+            one, two = mix(one ^ word), mix((two + word) * _GRAM)
+        word = _ZERO
+        for i in range(whole, size):
+            word = (word << _S8) | _U(folded[i])
+        word = (word << _S8) | _U(size - whole + 1)
         out[d, 0] = mix(mix(one ^ word) ^ _U(total))
         out[d, 1] = mix(mix((two + word) * _GRAM) + _U(total))
     return out

@@ -149,7 +149,7 @@ def _cut_keys(
 
 def pair_partition(partition: int, out: Output, plan: Plan, config: DedupConfig) -> None:
     """Bring a partition's keys of all shards together and write the pairs they make."""
-    from openseek.dedup.graph import forest, pairs_with, star_pairs
+    from openseek.dedup.graph import NEIGHBOURS, forest, pairs_with, star_pairs
 
     records = out.shards()
     maps = [records[plan.map_id(i)] for i in range(len(plan.names) + len(plan.earlier))]
@@ -159,7 +159,8 @@ def pair_partition(partition: int, out: Output, plan: Plan, config: DedupConfig)
     )
     exact = star_pairs((hashes["low"], hashes["high"]), hashes["doc"])
     old = bands["doc"] >= plan.first_earlier
-    near = star_pairs((bands["key"][~old],), bands["doc"][~old])
+    before = NEIGHBOURS if config.verify else 0
+    near = star_pairs((bands["key"][~old],), bands["doc"][~old], before)
     earlier = pairs_with(bands["key"][old], bands["doc"][old], bands["key"][~old],
                          bands["doc"][~old])  # fmt: skip
     if not config.verify:
@@ -264,18 +265,17 @@ def filter_shard(index: int, files: FileSet, out: Output, plan: Plan, config: De
     removed, kinds = load(out, resolved, "removed.npy"), load(out, resolved, "exact.npy")
     a, b = np.searchsorted(removed, np.array([index << 32, (index + 1) << 32], np.uint64))
     gone = (np.asarray(removed[a:b]) & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    reasons = dict(zip(gone.tolist(), np.asarray(kinds[a:b]).tolist(), strict=True))
     funnel, shard, start = Funnel(0), plan.shard(index), 0
+    for reason, n in (("exact", int(kinds[a:b].sum())), ("near", int((~kinds[a:b]).sum()))):
+        if n:
+            funnel.count("dropped", reason, n)
     kept = [DOCUMENT_SCHEMA.empty_table()]
     for batch in iter_batches(files.local(plan.names[index])):
         table = pa.Table.from_batches([batch]).cast(DOCUMENT_SCHEMA)
         stays = np.ones(table.num_rows, np.bool_)
         stays[gone[(gone >= start) & (gone < start + table.num_rows)] - start] = False
-        sizes = pc.binary_length(table["text"]).to_pylist()
-        for i, source in enumerate(table["source"].to_pylist()):
-            funnel.document(source, sizes[i], sizes[i] if stays[i] else None)
-            if not stays[i]:
-                funnel.count("dropped", "exact" if reasons[start + i] else "near")
+        sizes = pc.binary_length(batch["text"]).to_numpy(zero_copy_only=False)
+        funnel.documents(batch["source"], sizes.astype(np.int64), stays)
         kept.append(table if stays.all() else table.filter(pa.array(stays)))
         start += table.num_rows
     path = out.scratch / f"{shard}-{os.getpid()}.parquet"

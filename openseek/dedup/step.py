@@ -26,7 +26,7 @@ from openseek.dedup.shards import (
     verify_shard,
 )
 
-VERSION = 2
+VERSION = 3
 """Raise when the output of this step changes for the same configuration and input."""
 
 _KEYS_PER_PARQUET_BYTE = 0.25  # band keys (14 * 16 bytes a document) to compressed text of 1 kB

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
+import pyarrow as pa
+
 from openseek.corpus.funnel import Funnel, merge_stats
 
 
@@ -26,6 +29,21 @@ def test_shards_add_up_to_the_whole_in_any_order() -> None:
         parts.append(part.stats())
     draw.shuffle(parts)
     assert merge_stats(parts, 3).stats() == whole
+
+
+def test_many_documents_count_as_one_by_one() -> None:
+    draw = random.Random(4)
+    rows = [
+        ("ab"[i % 2], draw.choice([0, 1, 2, 255, 256, 257, 5000]), i % 3 > 0) for i in range(99)
+    ]
+    single, many = Funnel(0), Funnel(0)
+    for source, size, stays in rows:
+        single.document(source, size, size if stays else None)
+    for part in (rows[:40], rows[40:], []):
+        sources, sizes, stays = ([row[k] for row in part] for k in range(3))
+        many.documents(pa.array(sources, pa.string()), np.array(sizes, np.int64),
+                       np.array(stays, np.bool_))  # fmt: skip
+    assert many.stats() == single.stats()
 
 
 def test_lengths_fall_into_bins_of_powers_of_two() -> None:

@@ -7,25 +7,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import feather
+from shard_runs import context, document, write_shards
 
-from openseek.artifacts.context import StepContext
 from openseek.artifacts.folder import FolderFiles, FolderOutput
 from openseek.config.dedup import DedupConfig, EarlierIndex
 from openseek.config.runtime import RuntimeConfig
-from openseek.corpus.shards import make_document, write_documents
-from openseek.dedup import passes, step
+from openseek.dedup import step
 from openseek.dedup.index import pin, similarity
 from openseek.errors import ConfigError, CorruptArtifactError
 
 CONFIG = DedupConfig(write_index=True)
 
 
-@pytest.fixture(autouse=True)
-def serial(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(fn: Any, shards: Any, *, args: Any = (), **_: Any) -> list[Any]:
-        return [fn(shard, *args) for shard in shards]
-
-    monkeypatch.setattr(passes, "map_shards", run)
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 def text(seed: int, changed: int = 0) -> str:
@@ -34,24 +28,13 @@ def text(seed: int, changed: int = 0) -> str:
 
 
 def crawl(folder: Path, texts: list[str], shards: int = 2) -> FolderFiles:
-    folder.mkdir()
-    rows = [
-        make_document(
-            t, source=folder.name, category="foundation", lang="en", license="x", origin=str(i)
-        )
-        for i, t in enumerate(texts)
-    ]
-    for s in range(shards):
-        write_documents(folder / f"web-{s:05d}.parquet", rows[s::shards])
-    return FolderFiles(folder)
+    rows = [document(t, i, folder.name) for i, t in enumerate(texts)]
+    return write_shards(folder, [rows[s::shards] for s in range(shards)])
 
 
 def run(files: FolderFiles, out: Path, config: DedupConfig = CONFIG) -> dict[str, Any]:
     output = FolderOutput(out)
-    context = StepContext(
-        config=config, inputs={"documents": files}, out=output, runtime=RuntimeConfig()
-    )
-    metrics = step.dedup(context)
+    metrics = step.dedup(context(files, output, config))
     output.finish(metrics)
     return metrics
 

@@ -1,56 +1,33 @@
-import hashlib
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from shard_runs import backwards, context, digests, document, serial, write_shards
 
-from openseek.artifacts.context import StepContext
-from openseek.artifacts.folder import FolderFiles, FolderOutput
 from openseek.config.lines import LinesConfig
-from openseek.config.runtime import RuntimeConfig
-from openseek.corpus.shards import make_document, write_documents
 from openseek.dedup import passes
 from openseek.dedup.lines import remove_lines
 
 LINES = st.sampled_from(["", "a", "A ", "Cookie policy", "天地", "😀", "שלום", "one more line"])
 
 
-def serial(fn: Any, shards: Any, *, args: Any = (), **_: Any) -> list[Any]:
-    return [fn(shard, *args) for shard in shards]
-
-
-def backwards(fn: Any, shards: Any, *, args: Any = (), **_: Any) -> list[Any]:
-    return serial(fn, list(shards)[::-1], args=args)
-
-
 def run(texts: list[str], folder: Path, order: Any = serial, **fields: Any) -> tuple[Any, Any, Any]:
-    import shutil
-
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "in").mkdir(parents=True)
-    rows = [
-        make_document(t, source="w", category="code", lang="en", license="x", origin=f"{i:03d}")
-        for i, t in enumerate(texts)
-    ]
+    rows = [document(t, f"{i:03d}") for i, t in enumerate(texts)]
     half = len(rows) // 2
-    write_documents(folder / "in" / "a.parquet", rows[:half])
-    write_documents(folder / "in" / "b.parquet", rows[half:])
+    files = write_shards(folder / "in", [rows[:half], rows[half:]])
     config = LinesConfig(**{"min_bytes": 1, "max_copies": 1, **fields})
-    context = StepContext(config, {"documents": FolderFiles(folder / "in")},
-                          FolderOutput(folder / "out"), RuntimeConfig())  # fmt: skip
-    before, passes.map_shards = passes.map_shards, order
-    try:
-        metrics = remove_lines(context)
-    finally:
-        passes.map_shards = before
-    files = [folder / "out" / f"{n}.parquet" for n in "ab"]
-    left = {r["origin"]: r["text"] for f in files for r in pq.read_table(f).to_pylist()}
-    digest = [hashlib.sha256(f.read_bytes()).hexdigest() for f in files]
-    return {int(k): v for k, v in left.items()}, metrics, digest
+    with mock.patch.object(passes, "map_shards", order):
+        metrics = remove_lines(context(files, folder / "out", config))
+    shards = (folder / "out").glob("*.parquet")
+    left = {r["origin"]: r["text"] for s in shards for r in pq.read_table(s).to_pylist()}
+    return {int(k): v for k, v in left.items()}, metrics, digests(folder / "out")
 
 
 def naive(texts: list[str], separator: str, copies: int, keep: str, min_bytes: int) -> dict:

@@ -55,6 +55,23 @@ def test_the_seed_is_all_that_changes_a_signature() -> None:
 
 
 @settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 19)), max_size=30), st.integers(0, 3))
+def test_pairs_are_with_the_first_and_the_ones_before(
+    entries: list[tuple[int, int]], before: int
+) -> None:
+    expected = set()
+    for key in range(5):
+        bucket = sorted(node for k, node in entries if k == key)
+        for i, node in enumerate(bucket):
+            for other in (bucket[0], *bucket[max(0, i - before) : i]):
+                if other != node:
+                    expected.add((other, node))
+    keys, nodes = (np.array([e[k] for e in entries], np.uint64) for k in (0, 1))
+    found = [(int(a), int(b)) for a, b in star_pairs((keys,), nodes, before)]
+    assert found == sorted(expected, key=lambda pair: pair[::-1])
+
+
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=30))
 def test_union_find_matches_naive_components(edges: list[tuple[int, int]]) -> None:
     naive = list(range(20))
@@ -117,7 +134,12 @@ def test_verification_refuses_what_only_looks_alike() -> None:
     pair = [" ".join(words), " ".join(half)]
     loose = DedupConfig(bands=112, rows=1, verify=False)
     assert find_duplicates(pair, loose).removed.sum() == 1
-    assert find_duplicates(pair, loose.model_copy(update={"verify": True})).removed.sum() == 0
+    assert (
+        find_duplicates(
+            pair, loose.model_copy(update={"verify": True, "min_jaccard": 0.7})
+        ).removed.sum()
+        == 0
+    )
 
 
 def test_what_stays_depends_on_priority_length_and_id_only() -> None:

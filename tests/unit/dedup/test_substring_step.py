@@ -1,4 +1,3 @@
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -6,13 +5,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from shard_runs import context, document, write_shards
 
-from openseek.artifacts.context import StepContext
-from openseek.artifacts.folder import FolderFiles, FolderOutput
-from openseek.config.runtime import RuntimeConfig
+from openseek.artifacts.folder import FolderFiles
 from openseek.config.substring import SubstringConfig
-from openseek.corpus.shards import make_document, write_documents
-from openseek.dedup import find_substrings, passes
+from openseek.dedup import find_substrings
 from openseek.dedup.substring import without
 from openseek.dedup.substring_step import exact_substring
 
@@ -34,42 +31,12 @@ def rows() -> list[dict[str, Any]]:
             parts.append(piece[: len(piece) if i % 3 else int(rng.integers(150, 400))])
             parts.append(sentences(rng, 20))
         texts.append(" ".join(parts))
-    return [
-        make_document(t, source="web", category="foundation", lang="en", license="x", origin=str(i))
-        for i, t in enumerate(texts)
-    ]
+    return [document(t, i) for i, t in enumerate(texts)]
 
 
 @pytest.fixture
 def documents(tmp_path: Path) -> FolderFiles:
-    (tmp_path / "in").mkdir()
-    for shard in range(4):
-        write_documents(tmp_path / "in" / f"web-{shard:05d}.parquet", rows()[shard * 24 :][:24])
-    return FolderFiles(tmp_path / "in")
-
-
-def context(files: FolderFiles, out: Path, config: SubstringConfig = CONFIG, **runtime: Any) -> Any:
-    return StepContext(
-        config=config,
-        inputs={"documents": files},
-        out=FolderOutput(out),
-        runtime=RuntimeConfig(**runtime),
-    )
-
-
-def serial(fn: Any, shards: Any, *, args: Any = (), **_: Any) -> list[Any]:
-    return [fn(shard, *args) for shard in shards]
-
-
-def backwards(fn: Any, shards: Any, *, args: Any = (), **_: Any) -> list[Any]:
-    return serial(fn, list(shards)[::-1], args=args)
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        r.name: hashlib.sha256((folder / r.name).read_bytes()).hexdigest()
-        for r in FolderFiles(folder).records()
-    }
+    return write_shards(tmp_path / "in", [rows()[shard * 24 :][:24] for shard in range(4)])
 
 
 def read(folder: Path) -> dict[str, str]:
@@ -78,8 +45,7 @@ def read(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("keep", ["first", "none"])
-def test_cuts_over_all_shards_what_one_list_cuts(documents, tmp_path, monkeypatch, keep) -> None:
-    monkeypatch.setattr(passes, "map_shards", serial)
+def test_cuts_over_all_shards_what_one_list_cuts(documents, tmp_path, one_process, keep) -> None:
     config = CONFIG.model_copy(update={"keep": keep, "partitions": 3})
     metrics = exact_substring(context(documents, tmp_path / "out", config))
     json.dumps(metrics, allow_nan=False)
@@ -97,8 +63,7 @@ def test_cuts_over_all_shards_what_one_list_cuts(documents, tmp_path, monkeypatc
     assert len(metrics["samples"]["substring"]) == 5
 
 
-def test_documents_that_are_mostly_copies_are_dropped(documents, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(passes, "map_shards", serial)
+def test_documents_that_are_mostly_copies_are_dropped(documents, tmp_path, one_process) -> None:
     config = CONFIG.model_copy(update={"remove": "documents", "max_duplicated": 0.6})
     metrics = exact_substring(context(documents, tmp_path / "out", config))
     everything = rows()
@@ -113,61 +78,8 @@ def test_documents_that_are_mostly_copies_are_dropped(documents, tmp_path, monke
     assert 0 < len(expected) < len(everything)
 
 
-@pytest.mark.parametrize("partitions", [1, 5])
-def test_order_of_work_and_partitions_do_not_change_the_bytes(
-    documents, tmp_path, monkeypatch, partitions
-) -> None:
-    monkeypatch.setattr(passes, "map_shards", serial)
-    first = exact_substring(context(documents, tmp_path / "a"))
-    monkeypatch.setattr(passes, "map_shards", backwards)
-    config = CONFIG.model_copy(update={"partitions": partitions})
-    assert exact_substring(context(documents, tmp_path / "b", config)) == first
-    assert digests(tmp_path / "a") == digests(tmp_path / "b")
-
-
-@pytest.mark.parametrize("kill_at", [0, 2, 4, 5, 7, 9, 10, 12])
-def test_a_killed_step_goes_on_where_it_was(documents, tmp_path, monkeypatch, kill_at) -> None:
-    monkeypatch.setattr(passes, "map_shards", serial)
-    whole = exact_substring(context(documents, tmp_path / "whole"))
-    work: list[tuple[str, int]] = []
-
-    def run(fn: Any, shards: Any, *, args: Any = (), limit: int | None = None, **_: Any) -> None:
-        for shard in shards:
-            if limit is not None and len(work) >= limit:
-                raise KeyboardInterrupt
-            fn(shard, *args)
-            work.append((fn.__name__, shard))
-
-    monkeypatch.setattr(passes, "map_shards", lambda *a, **k: run(*a, **k, limit=kill_at))
-    with pytest.raises(KeyboardInterrupt):
-        exact_substring(context(documents, tmp_path / "out"))
-    monkeypatch.setattr(passes, "map_shards", run)
-    assert exact_substring(context(documents, tmp_path / "out")) == whole
-    assert len(work) == len(set(work)) == 14
-    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
-
-
-def test_no_documents(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(passes, "map_shards", serial)
-    (tmp_path / "in").mkdir()
-    write_documents(tmp_path / "in" / "a.parquet", [])
-    metrics = exact_substring(context(FolderFiles(tmp_path / "in"), tmp_path / "out"))
+def test_no_documents(tmp_path, one_process) -> None:
+    files = write_shards(tmp_path / "in", [[]])
+    metrics = exact_substring(context(files, tmp_path / "out", CONFIG))
     assert metrics["documents_out"] == 0
     assert metrics["work"] == {"fingerprints": 0, "windows_compared": 0}
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-def test_the_number_of_workers_does_not_change_the_bytes(documents, tmp_path, monkeypatch) -> None:
-    from openseek import compute
-
-    found = []
-    try:
-        for workers in (5, 2, 1):  # the Ray of the first run has room for all
-            out = tmp_path / f"out{workers}"
-            found.append((exact_substring(context(documents, out, workers=workers)), digests(out)))
-    finally:
-        compute.shutdown()
-    monkeypatch.setattr(passes, "map_shards", serial)
-    alone = exact_substring(context(documents, tmp_path / "alone"))
-    assert found == [(alone, digests(tmp_path / "alone"))] * 3
