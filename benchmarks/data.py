@@ -14,6 +14,8 @@ from pathlib import Path
 import harness
 
 HERE = Path(__file__).resolve().parent
+ON_REQUEST = {"scale"}
+"""Works of half an hour and more: only with `--work`."""
 
 
 def main() -> None:
@@ -28,7 +30,7 @@ def main() -> None:
     if not any(given.folder.glob("*.parquet")):
         parser.error(f"no *.parquet in {given.folder}: make some with `openseek data ingest`")
     rows: list[harness.Row] = []
-    for work in given.work or works:
+    for work in given.work or [w for w in works if w not in ON_REQUEST]:
         rows += importlib.import_module(f"data_{work}").measure(given.folder, given.runs)
     if given.json:
         print(json.dumps([r.to_json() for r in rows], ensure_ascii=False))

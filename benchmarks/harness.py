@@ -52,12 +52,16 @@ class Usage:
         cpu_s: CPU seconds of the process and its descendants.
         peak_bytes: Largest sum of their resident memory, sampled; shared pages count each time.
         answer: The JSON object of the last line of stdout.
+        root_peak_bytes: Peak of the first process, as the kernel keeps it.
+        worker_peak_bytes: Largest peak of a Ray worker, likewise; 0 without Ray.
     """
 
     wall_s: float
     cpu_s: float
     peak_bytes: int
     answer: Json = field(default_factory=dict)
+    root_peak_bytes: int = 0
+    worker_peak_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,18 +128,23 @@ def run(contender: Contender, log: Path) -> Usage:
         started = time.perf_counter()
         process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT)
         lines: list[bytes] = []
-        cpu, peak = _watch(process, lines)
+        cpu, peak, peaks = _watch(process, lines)
         wall = time.perf_counter() - started
     if process.returncode:
         tail = log.read_text(errors="replace")[-2000:]
         raise RuntimeError(f"{contender.name} failed ({process.returncode}): {tail}")
     last = lines[-1] if lines else b"{}"
     answer = json.loads(last) if last.startswith(b"{") else {}
-    return Usage(round(wall, 3), round(cpu, 3), peak, answer)
+    workers = max((n for pid, n in peaks.items() if pid != process.pid), default=0)
+    root = peaks.get(process.pid, 0)
+    return Usage(round(wall, 3), round(cpu, 3), peak, answer, root, workers)
 
 
-def _watch(process: psutil.Popen, lines: list[bytes]) -> tuple[float, int]:
-    """Sample a process tree until it ends; return its CPU seconds and peak memory.
+def _watch(process: psutil.Popen, lines: list[bytes]) -> tuple[float, int, dict[int, int]]:
+    """Sample a process tree until it ends.
+
+    Returns:
+        Its CPU seconds, the peak of its memory, and the peaks of the root and of Ray's workers.
 
     A descendant that ends between two samples loses its last 50 ms; what the root waited for is
     in the root's own children times, and counts once.
@@ -145,6 +154,7 @@ def _watch(process: psutil.Popen, lines: list[bytes]) -> tuple[float, int]:
     reader = threading.Thread(target=lambda: lines.extend(process.stdout), daemon=True)
     reader.start()
     seen: dict[tuple[int, float], float] = {}
+    peaks: dict[int, int] = {}
     peak = 0
     while process.poll() is None:
         resident = 0
@@ -154,12 +164,24 @@ def _watch(process: psutil.Popen, lines: list[bytes]) -> tuple[float, int]:
                     times = p.cpu_times()
                     seen[p.pid, p.create_time()] = times.user + times.system
                     resident += p.memory_info().rss
+                    if p.pid == process.pid or p.name().startswith("ray::"):
+                        peaks[p.pid] = max(peaks.get(p.pid, 0), _high_water(p.pid))
             except psutil.Error:
                 continue
         peak = max(peak, resident)
         time.sleep(SAMPLE_S)
     reader.join(timeout=10)
-    return sum(seen.values()), peak
+    return sum(seen.values()), peak, peaks
+
+
+def _high_water(pid: int) -> int:
+    """Read the peak of a process's resident memory, in bytes; 0 for one that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    found = [line for line in lines.splitlines() if line.startswith("VmHWM:")]
+    return 1024 * int(found[0].split()[1]) if found else 0
 
 
 def _tree(process: psutil.Popen) -> list[psutil.Process]:
@@ -216,17 +238,16 @@ def compare(
             continue
         theirs = n_bytes / 1e6 / statistics.median(u.cpu_s for u in found[one.name])
         agreement = agree(found[mine.name][-1].answer, found[one.name][-1].answer)
-        figures = {**size, "ours": _figures(found[mine.name]), "theirs": _figures(found[one.name])}
-        rows.append(
-            Row(work, one.name, rate, theirs, "MB/CPU-s", rate / theirs, agreement, figures)
-        )
+        costs = {**size, "ours": figures(found[mine.name]), "theirs": figures(found[one.name])}
+        rows.append(Row(work, one.name, rate, theirs, "MB/CPU-s", rate / theirs, agreement, costs))
     if not peers:
-        figures = {**size, "ours": _figures(found[mine.name])}
-        rows.append(Row(work, "", rate, None, "MB/CPU-s", None, {}, figures))
+        costs = {**size, "ours": figures(found[mine.name])}
+        rows.append(Row(work, "", rate, None, "MB/CPU-s", None, {}, costs))
     return rows
 
 
-def _figures(usages: Sequence[Usage]) -> list[Json]:
+def figures(usages: Sequence[Usage]) -> list[Json]:
+    """Lay out what runs cost, for a row."""
     return [{"wall_s": u.wall_s, "cpu_s": u.cpu_s, "peak_bytes": u.peak_bytes} for u in usages]
 
 

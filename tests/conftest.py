@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.runs import Bench, Finished, loss_lines
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -26,6 +28,18 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One undisturbed run of the tiny configuration for all tests that look at or compare with one.
+
+    Its store may be used for further runs; what it was at first is in the object.
+    """
+    bench = Bench.make(tmp_path_factory.mktemp("run"))
+    summary = bench.run()
+    return Finished(bench, summary, loss_lines(bench))
+
 
 S3_KEY, S3_SECRET = "openseek-test-key", "openseek-test-secret-3f9a"
 

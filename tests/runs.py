@@ -83,6 +83,37 @@ class Bench:
         return json.loads(done.stdout.splitlines()[-1])
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A whole run that nothing disturbed.
+
+    Attributes:
+        bench: Where it ran.
+        summary: What the command said at its end.
+        losses: metrics.jsonl of each stage, as it was then.
+    """
+
+    bench: Bench
+    summary: dict[str, Any]
+    losses: dict[str, str]
+
+
+def loss_lines(bench: Bench) -> dict[str, str]:
+    """Read metrics.jsonl of each stage: loss by loss."""
+    from openseek.artifacts import Store
+    from openseek.artifacts.manifest import Manifest
+
+    store = Store(bench.store, bench.home / "scratch")
+    lines = {}
+    for stage in ("foundation", "specialization", "integration"):
+        ref = store.read_ref("tiny", f"train-{stage}")
+        assert ref is not None
+        path = f"steps/{ref['step']}/{ref['key']}/_MANIFEST.json"
+        files = store.files(Manifest.from_json(store.backend.read(path)[0], path))
+        lines[stage] = files.local("metrics.jsonl").read_text()
+    return lines
+
+
 def digests(summary: dict[str, Any]) -> dict[str, str]:
     """Content digest of every step; the report's holds times, so it is left out."""
     return {s["name"]: s["content_digest"] for s in summary["steps"] if s["name"] != "report"}

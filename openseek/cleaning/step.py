@@ -13,6 +13,7 @@ from openseek.artifacts.files import FileSet, Output, names
 from openseek.cleaning.words import WordMatcher, load_words
 from openseek.compute import map_shards
 from openseek.config.cleaning import CleaningConfig
+from openseek.corpus.quarantine import KEPT_CHARS
 
 VERSION = 3
 """Raise when the output of this step changes for the same configuration and input."""
@@ -83,7 +84,8 @@ def clean_shard(
     path = out.scratch / f"{shard}-{os.getpid()}.parquet"
     bad = out.scratch / f"{shard}-{os.getpid()}.jsonl"
     with Quarantine(bad) as quarantine, DocumentWriter(path) as writer:
-        for batch in iter_batches(files.local(name)):
+        for whole in iter_batches(files.local(name)):
+            batch = _without_longest(whole, config.max_document, funnel, quarantine)
             for part in _parts(batch, config.batch_rows):
                 for row in _clean_rows(part.to_pylist(), cleaner, funnel, quarantine):
                     writer.add(row)
@@ -93,6 +95,25 @@ def clean_shard(
     if quarantine.total:
         produced[f"quarantine/{shard}.jsonl"] = bad
     out.commit_shard(shard, produced, rows=writer.rows, stats=funnel.stats())
+
+
+def _without_longest(batch: Any, limit: int, funnel: Any, quarantine: Any) -> Any:
+    """Set documents aside that would fill the memory; their texts are never made."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sizes = pc.fill_null(pc.binary_length(batch["text"]), 0).to_numpy(zero_copy_only=False)
+    if not (sizes > limit).any():
+        return batch
+    for i in np.flatnonzero(sizes > limit).tolist():
+        row = {name: batch[name][i].as_py() or "" for name in ("id", "source", "origin")}
+        beginning = batch["text"][i].as_buffer()[: 4 * KEPT_CHARS].to_pybytes()
+        funnel.document(row["source"], int(sizes[i]), None)
+        quarantine.add(
+            f"text longer than {limit} bytes", text=beginning.decode("utf-8", "ignore"), **row
+        )
+    return batch.filter(pa.array(sizes <= limit))
 
 
 def _parts(batch: Any, rows: int) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
-from openseek.config.base import Section, runtime
+from openseek.config.base import Bytes, Section, runtime
 
 Severity = Literal["drop", "mask", "flag"]
 Kind = Literal["foundation", "code", "math", "cot"]
@@ -325,6 +325,14 @@ class CleaningConfig(Section):
     han_words: bool = Field(
         True,
         description="In Chinese texts each character is a word; false: runs between spaces are.",
+    )
+    max_document: Bytes = Field(
+        64_000_000,
+        description=(
+            "Largest document, in bytes; a larger one is quarantined (64MB: cleaning takes some "
+            "20 bytes a byte of the longest document, so that a worker stays below 2GB)."
+        ),
+        gt=0,
     )
     samples: int = Field(5, description="Documents shown per reason and shard.", ge=0, le=50)
     batch_rows: int = runtime(2000, "Documents cleaned together; bounds memory.", ge=1)

@@ -118,38 +118,79 @@ class DocumentWriter:
         self.close()
 
 
-def write_table(path: Path, table: pa.Table) -> int:
-    """Write a table of documents to a parquet shard and return the number of its rows.
+class TableWriter:
+    """Write tables of documents to one parquet file; no more than a row group is held.
 
-    Raises:
-        DataError: A column of the Document schema is missing or has another type.
+    Args:
+        path: File to write; its folder exists.
     """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self._waiting = DOCUMENT_SCHEMA.empty_table()
+        self._writer = _open_writer(path)
+
+    def add(self, table: pa.Table) -> None:
+        """Append documents.
+
+        Raises:
+            DataError: A column of the Document schema is missing or has another type.
+        """
+        self.rows += int(table.num_rows)
+        self._write(pa.concat_tables([self._waiting, _as_documents(table, self.path)]), last=False)
+
+    def _write(self, table: pa.Table, *, last: bool) -> None:
+        start = 0
+        for end in _group_ends(pc.binary_length(table["text"]).to_pylist(), last=last):
+            group = table.slice(start, end - start).combine_chunks()
+            self._writer.write_table(group, row_group_size=ROWS)
+            start = end
+        self._waiting = table.slice(start)
+
+    def close(self) -> None:
+        """Write what is left and finish the file."""
+        self._write(self._waiting, last=True)
+        self._writer.close()
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _as_documents(table: pa.Table, path: Path) -> pa.Table:
     missing = [c for c in COLUMNS if c not in table.column_names]
     if missing:
         raise DataError(
             f"no column {missing[0]!r}", where=str(path), mend="Keep the Document schema."
         )
     try:
-        table = table.select(COLUMNS).cast(DOCUMENT_SCHEMA)
+        return table.select(COLUMNS).cast(DOCUMENT_SCHEMA)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise DataError(
             f"not of the Document schema: {error}", where=str(path), mend="Mend the column's type."
         ) from error
-    with _open_writer(path) as writer:
-        start = 0
-        for end in _group_ends(pc.binary_length(table["text"]).to_pylist()):
-            group = table.slice(start, end - start).combine_chunks()
-            writer.write_table(group, row_group_size=ROWS)
-            start = end
-    return int(table.num_rows)
 
 
-def _group_ends(sizes: list[int]) -> Iterator[int]:
+def write_table(path: Path, table: pa.Table) -> int:
+    """Write a table of documents to a parquet shard and return the number of its rows.
+
+    Raises:
+        DataError: A column of the Document schema is missing or has another type.
+    """
+    with TableWriter(path) as writer:
+        writer.add(table)
+    return writer.rows
+
+
+def _group_ends(sizes: list[int], *, last: bool) -> Iterator[int]:
     """Yield where row groups end, for texts of these sizes: as `DocumentWriter` cuts them."""
     start = total = 0
     for i, size in enumerate(sizes, start=1):
         total += size
-        if i - start >= ROWS or total >= GROUP_BYTES or i == len(sizes):
+        if i - start >= ROWS or total >= GROUP_BYTES or (last and i == len(sizes)):
             yield i
             start, total = i, 0
 

@@ -7,17 +7,16 @@ corpus is cut into shards; the cap per category and language takes documents in 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Any
+from collections import Counter
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from openseek.artifacts.context import StepContext
 from openseek.artifacts.files import FileSet, Json, Output, names
 from openseek.compute import map_shards
 from openseek.config.pipeline import HeldoutConfig
-from openseek.corpus.shards import write_table
+from openseek.corpus.shards import TableWriter, iter_batches
 
 
 def rank(document_id: str, seed: int) -> float:
@@ -34,9 +33,9 @@ def split(ctx: StepContext[HeldoutConfig]) -> Json:
     """
     files = ctx.inputs["documents"]
     shards = names(files, "*.parquet")
-    limits = _limits(files, shards, ctx.config, ctx.seed)
     done = ctx.out.shards()
     todo = [(f"{i:06d}", name) for i, name in enumerate(shards) if f"{i:06d}" not in done]
+    limits = _limits(ctx, files, shards) if todo else {}
     map_shards(
         _split_shard,
         todo,
@@ -49,28 +48,42 @@ def split(ctx: StepContext[HeldoutConfig]) -> Json:
 
 
 def _limits(
-    files: FileSet, shards: list[str], config: HeldoutConfig, seed: int
+    ctx: StepContext[HeldoutConfig], files: FileSet, shards: list[str]
 ) -> dict[tuple[str, str], float]:
     """Find, per category and language, the rank below which documents are held out."""
+    found = map_shards(
+        _draw_shard, shards, runtime=ctx.runtime, args=(files, ctx.config.fraction, ctx.seed),
+        progress=ctx.progress, unit="shards drawn from",
+    )  # fmt: skip
     drawn: dict[tuple[str, str], list[tuple[float, int]]] = {}
-    for name in shards:
-        table = pq.read_table(files.local(name), columns=["id", "category", "lang", "text"])
-        sizes = pa.compute.binary_length(table["text"]).to_pylist()
-        columns = (table["id"], table["category"], table["lang"])
-        for key, category, lang, size in zip(*(c.to_pylist() for c in columns), sizes, strict=True):
-            place = rank(key, seed)
-            if place < config.fraction:
-                drawn.setdefault((category, lang), []).append((place, size))
+    for shard in found:
+        for group, items in shard.items():
+            drawn.setdefault(group, []).extend(items)
     limits = {}
     for group, items in drawn.items():
-        limits[group] = config.fraction
+        limits[group] = ctx.config.fraction
         total = 0
         for place, size in sorted(items):
             total += size
-            if total > config.max_bytes:
+            if total > ctx.config.max_bytes:
                 limits[group] = place
                 break
     return limits
+
+
+def _draw_shard(
+    name: str, files: FileSet, fraction: float, seed: int
+) -> dict[tuple[str, str], list[tuple[float, int]]]:
+    """Rank a shard's documents; return rank and bytes of those below the fraction."""
+    drawn: dict[tuple[str, str], list[tuple[float, int]]] = {}
+    for batch in iter_batches(files.local(name), ["id", "category", "lang", "text"]):
+        sizes = pc.binary_length(batch["text"]).to_pylist()
+        columns = (batch[c].to_pylist() for c in ("id", "category", "lang"))
+        for key, category, lang, size in zip(*columns, sizes, strict=True):
+            place = rank(key, seed)
+            if place < fraction:
+                drawn.setdefault((category, lang), []).append((place, size))
+    return drawn
 
 
 def _split_shard(
@@ -81,35 +94,43 @@ def _split_shard(
     seed: int,
 ) -> None:
     number, name = shard
-    table = pq.read_table(files.local(name))
-    rows = table.select(["id", "category", "lang"]).to_pylist()
-    held = pa.array(
-        [rank(r["id"], seed) < limits.get((r["category"], r["lang"]), 0.0) for r in rows]
-    )
-    parts = {"train": table.filter(pa.compute.invert(held)), "heldout": table.filter(held)}
-    paths: dict[str, Path] = {}
-    stats: dict[str, Any] = {}
-    for part, rows in parts.items():
-        path = out.scratch / f"{part}-{number}.parquet"
-        write_table(path, rows)
-        paths[f"{part}/{name}"] = path
-        stats[part] = _count(rows)
-    out.commit_shard(number, paths, rows=table.num_rows, stats=stats)
+    paths = {part: out.scratch / f"{part}-{number}.parquet" for part in _PARTS}
+    counts = {part: Counter[tuple[str, str, str, str]]() for part in _PARTS}
+    with TableWriter(paths["train"]) as train, TableWriter(paths["heldout"]) as heldout:
+        for batch in iter_batches(files.local(name)):
+            table = pa.Table.from_batches([batch])
+            rows = table.select(["id", "category", "lang"]).to_pylist()
+            held = pa.array(
+                [rank(r["id"], seed) < limits.get((r["category"], r["lang"]), 0.0) for r in rows]
+            )
+            for writer, part, chosen in (
+                (train, "train", pc.invert(held)), (heldout, "heldout", held)
+            ):  # fmt: skip
+                mine = table.filter(chosen)
+                writer.add(mine)
+                _count(mine, counts[part])
+    stats = {
+        part: sorted([*group, counts[part][(*group, "bytes")], counts[part][(*group, "documents")]]
+                     for group in {key[:3] for key in counts[part]})
+        for part in _PARTS
+    }  # fmt: skip
+    produced = {f"{part}/{name}": paths[part] for part in _PARTS}
+    out.commit_shard(number, produced, rows=train.rows + heldout.rows, stats=stats)
 
 
-def _count(table: pa.Table) -> list[list[Any]]:
-    sizes = table.append_column("bytes", pa.compute.binary_length(table["text"]))
+def _count(table: pa.Table, counts: Counter[tuple[str, str, str, str]]) -> None:
+    sizes = table.append_column("bytes", pc.binary_length(table["text"]))
     groups = sizes.group_by(["source", "category", "lang"]).aggregate(
         [("bytes", "sum"), ("bytes", "count")]
     )
-    rows = groups.select(["source", "category", "lang", "bytes_sum", "bytes_count"]).to_pylist()
-    return sorted([list(r.values()) for r in rows])
+    for row in groups.to_pylist():
+        group = (row["source"], row["category"], row["lang"])
+        counts[(*group, "bytes")] += row["bytes_sum"]
+        counts[(*group, "documents")] += row["bytes_count"]
 
 
 def _metrics(out: Output) -> Json:
-    totals: Json = {
-        part: {"documents": 0, "bytes": 0, "by_category": {}} for part in ("train", "heldout")
-    }
+    totals: Json = {part: {"documents": 0, "bytes": 0, "by_category": {}} for part in _PARTS}
     by_source: Json = {}
     for record in out.shards().values():
         for part, rows in record.stats.items():
@@ -136,4 +157,5 @@ def _metrics(out: Output) -> Json:
     }
 
 
+_PARTS = ("train", "heldout")
 _KEYS = ("documents_in", "documents_out", "bytes_in", "bytes_out")

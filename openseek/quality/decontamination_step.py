@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from openseek.artifacts.context import StepContext
 from openseek.artifacts.files import FileSet, Output, names
 from openseek.compute import map_shards
 from openseek.config.quality import DecontaminationConfig
-from openseek.corpus.shards import write_documents
+from openseek.corpus.shards import TableWriter
 from openseek.quality.decontamination import (
     Decontaminator,
     Match,
@@ -24,7 +24,14 @@ from openseek.quality.decontamination import (
 )
 from openseek.quality.items import load_items
 from openseek.quality.ngram_index import NgramIndex
-from openseek.quality.tables import Funnel, read_table, shard_id, text_buffer, write_jsonl
+from openseek.quality.tables import (
+    Funnel,
+    json_line,
+    read_table,
+    shard_id,
+    tables,
+    text_buffer,
+)
 
 LISTING = "contamination.jsonl"
 
@@ -68,31 +75,35 @@ def _heldout_index(ctx: StepContext[DecontaminationConfig]) -> NgramIndex | None
     heldout = ctx.inputs.get("heldout")
     if heldout is None:
         return None
-    tables = [read_table(heldout.local(n)) for n in names(heldout, "*.parquet")]
-    ids = [i for t in tables for i in t["id"].to_pylist()]
-    texts = [x for t in tables for x in t["text"].to_pylist()]
+    held = [read_table(heldout.local(n)) for n in names(heldout, "*.parquet")]
+    ids = [i for t in held for i in t["id"].to_pylist()]
+    texts = [x for t in held for x in t["text"].to_pylist()]
     return index_documents(ids, texts, ctx.config)
 
 
 def _shard(name: str, documents: FileSet, out: Output, judge: Decontaminator) -> None:
-    table = read_table(documents.local(name))
-    buf, offsets = text_buffer(table["text"])
-    found = judge.check_buffer(buf, offsets)
-    sources, ids, sizes = table["source"].to_pylist(), table["id"].to_pylist(), np.diff(offsets)
-    funnel, by_task, listing = Funnel(), dict[str, int](), list[dict[str, Any]]()
-    funnel.count("in", sources, sizes)
-    for row in [i for i, matches in enumerate(found) if matches]:
-        _note(funnel, by_task, table, row, found[row])
-        listing += [{"id": ids[row], "source": sources[row]} | asdict(m) for m in found[row]]
-    kept = np.array([i for i, matches in enumerate(found) if not matches], np.int64)
-    funnel.count("out", [sources[i] for i in kept], sizes[kept])
     stem, pid = _id(name), os.getpid()
-    lines = write_jsonl(listing, out.scratch / f"{stem}-{pid}.jsonl")
-    out.commit_shard(f"{stem}-matches", {f"matches/{stem}.jsonl": lines}, final=False)
-    path = out.scratch / f"{stem}-{pid}.parquet"
-    write_documents(path, table.take(kept))
+    funnel, by_task = Funnel(), dict[str, int]()
+    path, listing = out.scratch / f"{stem}-{pid}.parquet", out.scratch / f"{stem}-{pid}.jsonl"
+    with TableWriter(path) as writer, listing.open("w", encoding="utf-8") as lines:
+        for table in tables(documents.local(name)):
+            buf, offsets = text_buffer(table["text"])
+            found = judge.check_buffer(buf, offsets)
+            sources, ids = table["source"].to_pylist(), table["id"].to_pylist()
+            sizes = np.diff(offsets)
+            funnel.count("in", sources, sizes)
+            for row in [i for i, matches in enumerate(found) if matches]:
+                _note(funnel, by_task, table, row, found[row])
+                lines.writelines(
+                    json_line({"id": ids[row], "source": sources[row]} | asdict(match))
+                    for match in found[row]
+                )
+            kept = np.array([i for i, matches in enumerate(found) if not matches], np.int64)
+            funnel.count("out", [sources[i] for i in kept], sizes[kept])
+            writer.add(table.take(kept))
+    out.commit_shard(f"{stem}-matches", {f"matches/{stem}.jsonl": listing}, final=False)
     out.commit_shard(
-        stem, {Path(name).name: path}, rows=len(kept), stats=funnel.stats() | {"by_task": by_task}
+        stem, {Path(name).name: path}, rows=writer.rows, stats=funnel.stats() | {"by_task": by_task}
     )
 
 
@@ -111,9 +122,10 @@ def _note(
 
 def _join_listings(out: Output, shards: list[str]) -> None:
     done = out.shards()
-    rows: list[dict[str, Any]] = []
-    for shard in shards:
-        if shard in done:
-            lines = out.local(done[shard].files[0]).read_text(encoding="utf-8")
-            rows += [json.loads(line) for line in lines.split("\n") if line]
-    out.add(LISTING, write_jsonl(rows, out.scratch / f"{os.getpid()}-{LISTING}"))
+    path = out.scratch / f"{os.getpid()}-{LISTING}"
+    with path.open("wb") as whole:
+        for shard in shards:
+            if shard in done:
+                with out.local(done[shard].files[0]).open("rb") as part:
+                    shutil.copyfileobj(part, whole)
+    out.add(LISTING, path)

@@ -18,6 +18,8 @@ from openseek.config.quality import FluencyConfig
 
 Counts = tuple[NDArray[np.int64], NDArray[np.uint32]]
 """The filled positions of a count table, and their counts."""
+Texts = tuple[NDArray[np.uint8], NDArray[np.int64], Sequence[str], Sequence[str]]
+"""Texts in Arrow's layout (buffer, offsets), their ids and languages."""
 
 
 def fold_of(doc_id: str) -> int:
@@ -30,20 +32,32 @@ def primary(lang: str) -> str:
     return lang.split("-", 1)[0]
 
 
-def count_ngrams(
-    buf: NDArray, offsets: NDArray, ids: Sequence[str], langs: Sequence[str],
-    config: FluencyConfig, budget_bytes: int,
-) -> Counts:  # fmt: skip
-    """Count the n-grams of one shard's documents, in an order drawn by id, up to a budget."""
+def drawn(
+    ids: Sequence[str], sizes: NDArray[np.int64], config: FluencyConfig, budget_bytes: int
+) -> NDArray[np.bool_]:
+    """Choose the documents of a shard that the model learns from, up to a budget.
+
+    Args:
+        ids: Ids of all documents; the order of drawing follows from them.
+        sizes: Their bytes.
+        config: How much of a document is read.
+        budget_bytes: Text to choose at most.
+    """
+    order = np.array(sorted(range(len(ids)), key=lambda i: (zlib.crc32(ids[i].encode()), i)), int)
+    fits = np.cumsum(np.minimum(sizes, 4 * config.read_chars)[order]) <= max(budget_bytes, 1)
+    chosen = np.zeros(len(ids), np.bool_)
+    chosen[order[fits]] = True
+    return chosen
+
+
+def count_ngrams(texts: Iterable[Texts], config: FluencyConfig) -> Counts:
+    """Count the n-grams of one shard's texts, given in as many lots as one likes."""
     from openseek.quality.kernels import lm_count
 
     table = np.zeros(1 << config.table_bits, np.uint32)
-    salts = _salts(ids, langs, flip=False)
-    order = sorted(range(len(ids)), key=lambda i: (zlib.crc32(ids[i].encode()), i))
-    sizes = np.minimum(np.diff(offsets), 4 * config.read_chars)[order]
-    fits = np.cumsum(sizes) <= max(budget_bytes, 1)
-    for i in np.sort(np.array(order, np.int64)[fits]):
-        lm_count(buf, offsets[i : i + 2], salts[i : i + 1], config.read_chars, config.order, table)
+    for buf, offsets, ids, langs in texts:
+        salts = _salts(ids, langs, flip=False)
+        lm_count(buf, offsets, salts, config.read_chars, config.order, table)
     at = np.flatnonzero(table)
     return at, table[at]
 

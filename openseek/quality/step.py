@@ -11,7 +11,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,12 @@ from openseek.artifacts.files import FileSet, Output, ShardRecord, names
 from openseek.compute import map_shards
 from openseek.config.quality import LinearScorerConfig, QualityConfig
 from openseek.corpus.quarantine import check_bad_fraction
-from openseek.corpus.shards import write_documents
+from openseek.corpus.shards import TableWriter
 from openseek.quality.decontamination_step import decontaminate
 from openseek.quality.domains import checked_labeller, label_domains, load_labeller
 from openseek.quality.ensemble import TIERS
-from openseek.quality.fluency import Counts, bits_per_char, count_ngrams, primary, sum_counts
+from openseek.quality.fluency import bits_per_char, primary
+from openseek.quality.fluency_pass import train_fluency
 from openseek.quality.linear import MODEL, WEIGHTS, LinearModel
 from openseek.quality.plan import (
     FLUENCY,
@@ -36,22 +37,14 @@ from openseek.quality.plan import (
     final_scores,
     make_plan,
     strange,
-    tier_groups,
     tiers_of,
 )
-from openseek.quality.scorers import build_scorer, load_linear
-from openseek.quality.tables import (
-    Funnel,
-    read_table,
-    shard_id,
-    text_buffer,
-    write_jsonl,
-)
+from openseek.quality.scorers import Scorer, build_scorer, load_linear
+from openseek.quality.spread import HISTOGRAM_BINS, Distributions
+from openseek.quality.tables import Funnel, shard_id, tables, text_buffer, write_jsonl
 from openseek.quality.transformer import causal_bits_per_char
 
 __all__ = ["decontaminate", "score"]
-
-_HISTOGRAM_BINS = 20
 
 
 def score(ctx: StepContext[QualityConfig]) -> dict[str, Any]:
@@ -67,7 +60,7 @@ def score(ctx: StepContext[QualityConfig]) -> dict[str, Any]:
     if todo := [n for n in shards if shard_id(n) not in done]:
         fresh = [n for n in shards if _raw_id(n) not in done]
         counted = fresh and config.fluency.enabled and not config.fluency.model
-        table = _train_fluency(ctx, shards) if counted else None
+        table = train_fluency(ctx, shards) if counted else None
         models = _models(ctx) if fresh else _Models({})
         map_shards(
             _raw_shard, fresh, runtime=ctx.runtime,
@@ -92,22 +85,6 @@ def score(ctx: StepContext[QualityConfig]) -> dict[str, Any]:
 
 def _raw_id(name: str) -> str:
     return f"raw-{shard_id(name)}"
-
-
-def _train_fluency(ctx: StepContext[QualityConfig], shards: Sequence[str]) -> NDArray[np.uint32]:
-    budget = ctx.config.fluency.train_bytes // max(1, len(shards))
-    counts = map_shards(
-        _count_shard, shards, runtime=ctx.runtime,
-        args=(ctx.inputs["documents"], ctx.config, budget),
-        progress=ctx.progress, unit="shards counted",
-    )  # fmt: skip
-    return sum_counts(counts, ctx.config.fluency)
-
-
-def _count_shard(name: str, documents: FileSet, config: QualityConfig, budget: int) -> Counts:
-    table = read_table(documents.local(name))
-    ids, langs = table["id"].to_pylist(), table["lang"].to_pylist()
-    return count_ngrams(*text_buffer(table["text"]), ids, langs, config.fluency, budget)
 
 
 @dataclass(frozen=True)
@@ -156,30 +133,45 @@ def _raw_shard(
     name: str, documents: FileSet, out: Output, config: QualityConfig,
     models: _Models, counts: NDArray | None,
 ) -> None:  # fmt: skip
-    table = read_table(documents.local(name))
+    scorers = [
+        build_scorer(section, models.scorers.get(section.name)) for section in config.scorers
+    ]
+    path, rows = out.scratch / f"{_raw_id(name)}-{os.getpid()}.parquet", 0
+    with pq.ParquetWriter(path, _raw_schema(config), compression="zstd") as writer:
+        for table in tables(documents.local(name)):
+            writer.write_table(_raw_scores(table, config, scorers, models.domains, counts))
+            rows += table.num_rows
+    out.commit_shard(_raw_id(name), {f"raw/{shard_id(name)}.parquet": path}, rows=rows, final=False)
+
+
+def _raw_schema(config: QualityConfig) -> pa.Schema:
+    texts = [(column, pa.string()) for column in ("lang", "category", "domain")]
+    scores = [*(scorer.name for scorer in config.scorers), FLUENCY]
+    return pa.schema([*texts, *((label, pa.float32()) for label in scores)])
+
+
+def _raw_scores(
+    table: pa.Table, config: QualityConfig, scorers: Sequence[Scorer], labeller: LinearModel | None,
+    counts: NDArray | None,
+) -> pa.Table:  # fmt: skip
     langs = table["lang"].to_pylist()
     buf, offsets = text_buffer(table["text"])
     domains = [""] * len(langs)
     if config.domains.enabled:
-        domains = label_domains(buf, offsets, config.domains, models.domains)
-    columns: dict[str, Any] = {
-        "lang": [primary(lang) for lang in langs], "category": table["category"],
-        "domain": pa.array(domains, pa.string()),
-    }  # fmt: skip
-    for section in config.scorers:
-        scorer = build_scorer(section, models.scorers.get(section.name))
-        columns[scorer.name] = pa.array(scorer.score_buffer(buf, offsets), pa.float32())
+        domains = label_domains(buf, offsets, config.domains, labeller)
     bits = np.zeros(len(langs), np.float32)
     if config.fluency.enabled and config.fluency.model:
         bits = causal_bits_per_char(buf, offsets, config.fluency)
     elif counts is not None:
         bits = bits_per_char(buf, offsets, table["id"].to_pylist(), langs, config.fluency, counts)
-    columns[FLUENCY] = pa.array(bits, pa.float32())
-    path = out.scratch / f"{_raw_id(name)}-{os.getpid()}.parquet"
-    pq.write_table(pa.table(columns), path, compression="zstd")
-    out.commit_shard(
-        _raw_id(name), {f"raw/{shard_id(name)}.parquet": path}, rows=len(langs), final=False
-    )
+    scores = [scorer.score_buffer(buf, offsets) for scorer in scorers]
+    columns = [[primary(lang) for lang in langs], table["category"], domains, *scores, bits]
+    schema = _raw_schema(config)
+    arrays = [
+        column if isinstance(column, pa.ChunkedArray) else pa.array(column, kind)
+        for column, kind in zip(columns, schema.types, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _final_shard(
@@ -187,33 +179,60 @@ def _final_shard(
     plan: Plan,
 ) -> None:  # fmt: skip
     name, record = work
-    table = read_table(documents.local(name))
-    raw = pq.read_table(out.local(record.files[0]))
-    final, odd = final_scores(raw, plan, config), strange(raw, plan, config)
-    tiers = tiers_of(raw, final, plan, config)
-    funnel = Funnel()
-    sizes = np.diff(text_buffer(table["text"])[1])
-    sources = table["source"].to_pylist()
-    funnel.count("in", sources, sizes)
-    metas, bad = _with_scores(table, raw, config, funnel)
-    keep = ~odd
-    keep[[row for row, _ in bad]] = False
-    _note_strange(table, raw, np.flatnonzero(odd), funnel)
-    kept = np.flatnonzero(keep)
-    for column, values in (("tier", tiers), ("score", final), ("meta", metas)):
-        at = table.schema.get_field_index(column)
-        kind = table.schema.field(at).type
-        table = table.set_column(at, table.schema.field(at), pa.array(list(values), kind))
-    funnel.count("out", [sources[i] for i in kept], sizes[kept])
+    raw = pq.read_table(out.local(record.files[0])).combine_chunks()
+    judged = _Judged(
+        raw, final_scores(raw, plan, config), strange(raw, plan, config), np.empty(0, object)
+    )
+    judged = replace(judged, tiers=tiers_of(raw, judged.final, plan, config))
     stem, pid = shard_id(name), os.getpid()
-    path = out.scratch / f"{stem}-{pid}.parquet"
-    write_documents(path, table.take(kept))
+    path, bad_path = out.scratch / f"{stem}-{pid}.parquet", out.scratch / f"{stem}-{pid}.jsonl"
+    funnel, spread, bad, start = Funnel(), Distributions(), list[dict[str, str]](), 0
+    with TableWriter(path) as writer:
+        for table in tables(documents.local(name)):
+            mine = judged.part(start, table.num_rows)
+            start += table.num_rows
+            writer.add(_tiered(table, mine, config, funnel, spread, bad))
     files = {name: path}
     if bad:
-        lines = [{"id": table["id"][i].as_py(), "reason": why} for i, why in bad]
-        files[f"quarantine/{stem}.jsonl"] = write_jsonl(lines, out.scratch / f"{stem}-{pid}.jsonl")
-    stats = funnel.stats() | _distributions(table, kept, raw, tiers)
-    out.commit_shard(stem, files, rows=len(kept), stats=stats)
+        files[f"quarantine/{stem}.jsonl"] = write_jsonl(bad, bad_path)
+    out.commit_shard(stem, files, rows=writer.rows, stats=funnel.stats() | spread.stats())
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is known of a shard's documents: raw table, final scores, strange ones, tiers."""
+
+    raw: pa.Table
+    final: NDArray[np.float32]
+    odd: NDArray[np.bool_]
+    tiers: NDArray[np.object_]
+
+    def part(self, start: int, n: int) -> _Judged:
+        rows = slice(start, start + n)
+        raw = self.raw.slice(start, n)
+        return _Judged(raw, self.final[rows], self.odd[rows], self.tiers[rows])
+
+
+def _tiered(
+    table: pa.Table, judged: _Judged, config: QualityConfig, funnel: Funnel,
+    spread: Distributions, bad: list[dict[str, str]],
+) -> pa.Table:  # fmt: skip
+    """Return what is kept of some documents, with score, tier and raw scores."""
+    sizes, sources = np.diff(text_buffer(table["text"])[1]), table["source"].to_pylist()
+    funnel.count("in", sources, sizes)
+    metas, broken = _with_scores(table, judged.raw, config, funnel)
+    bad += [{"id": table["id"][i].as_py(), "reason": why} for i, why in broken]
+    keep = ~judged.odd
+    keep[[row for row, _ in broken]] = False
+    _note_strange(table, judged.raw, np.flatnonzero(judged.odd), funnel)
+    kept = np.flatnonzero(keep)
+    for column, values in (("tier", judged.tiers), ("score", judged.final), ("meta", metas)):
+        at = table.schema.get_field_index(column)
+        field = table.schema.field(at)
+        table = table.set_column(at, field, pa.array(list(values), field.type))
+    funnel.count("out", [sources[i] for i in kept], sizes[kept])
+    spread.add(sources, judged.raw, judged.final, judged.tiers, kept)
+    return table.take(kept)
 
 
 def _with_scores(
@@ -252,32 +271,6 @@ def _note_strange(table: pa.Table, raw: pa.Table, rows: NDArray[np.int64], funne
         )  # fmt: skip
 
 
-def _distributions(
-    table: pa.Table, kept: NDArray[np.int64], raw: pa.Table, tiers: NDArray
-) -> dict[str, Any]:
-    """Count tiers and domains by group and histogram the final score by source."""
-    groups, sources = tier_groups(raw), table["source"].to_pylist()
-    counts: dict[str, dict[str, int]] = {}
-    histograms: dict[str, list[int]] = {}
-    scores = table["score"].to_numpy()
-    for row in kept.tolist():
-        by_tier = counts.setdefault(groups[row], dict.fromkeys(TIERS, 0))
-        by_tier[tiers[row]] += 1
-        bins = histograms.setdefault(sources[row], [0] * _HISTOGRAM_BINS)
-        bins[min(int(scores[row] * _HISTOGRAM_BINS), _HISTOGRAM_BINS - 1)] += 1
-    return {"tiers": counts, "score_histogram": histograms, "domains": _domain_counts(raw, kept)}
-
-
-def _domain_counts(raw: pa.Table, kept: NDArray[np.int64]) -> dict[str, dict[str, int]]:
-    """Count the kept documents of each domain by language."""
-    counts: dict[str, Counter[str]] = {}
-    names, langs = raw["domain"].to_pylist(), raw["lang"].to_pylist()
-    for row in kept.tolist():
-        if names[row]:
-            counts.setdefault(langs[row], Counter())[names[row]] += 1
-    return {lang: dict(sorted(c.items())) for lang, c in sorted(counts.items())}
-
-
 def _metrics(shards: Sequence[dict[str, Any]]) -> dict[str, Any]:
     tiers: dict[str, dict[str, int]] = {}
     domains: dict[str, Counter[str]] = {}
@@ -290,7 +283,7 @@ def _metrics(shards: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for lang, counts in stats["domains"].items():
             domains.setdefault(lang, Counter()).update(counts)
         for source, bins in stats["score_histogram"].items():
-            known = histograms.setdefault(source, [0] * _HISTOGRAM_BINS)
+            known = histograms.setdefault(source, [0] * HISTOGRAM_BINS)
             histograms[source] = [a + b for a, b in zip(known, bins, strict=True)]
     return Funnel.total(shards) | {
         "tiers": dict(sorted(tiers.items())), "score_histogram": dict(sorted(histograms.items())),

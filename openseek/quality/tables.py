@@ -1,11 +1,11 @@
-"""Document shards as whole tables, and counting what happens to their rows."""
+"""Document shards as tables, and counting what happens to their rows."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,16 @@ def read_table(path: Path) -> pa.Table:
     """
     table = pa.Table.from_batches(list(iter_batches(path)), schema=DOCUMENT_SCHEMA)
     return table.combine_chunks()
+
+
+def tables(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Yield a document shard as tables of a few MB, so that its size does not matter.
+
+    Raises:
+        DataError: It is no parquet file, or a column of the schema is missing.
+    """
+    for batch in iter_batches(path, columns):
+        yield pa.Table.from_batches([batch])
 
 
 def text_buffer(column: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -55,8 +65,13 @@ def write_jsonl(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as f:
         for row in rows:
-            f.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
+            f.write(json_line(row))
     return path
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """Write one row as a JSON line with sorted keys."""
+    return json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 class Funnel:

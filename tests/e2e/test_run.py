@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 
 from openseek.artifacts import Manifest, Store
-from tests.runs import Bench, digests, states
+from tests.runs import Bench, Finished, digests, states
 
 pytestmark = [pytest.mark.slow, pytest.mark.flow, pytest.mark.ray]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, dict[str, Any]]:
-    bench = Bench.make(tmp_path_factory.mktemp("run"))
-    return bench, bench.run()
+@pytest.fixture
+def finished(finished_run: Finished) -> tuple[Bench, dict[str, Any]]:
+    return finished_run.bench, finished_run.summary
 
 
 def manifest_of(bench: Bench, node: str) -> tuple[Store, Manifest]:

@@ -19,8 +19,7 @@ import psutil
 import pytest
 
 from openseek.artifacts import Store
-from openseek.artifacts.manifest import Manifest
-from tests.runs import Bench, digests
+from tests.runs import Bench, Finished, digests, loss_lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.flow, pytest.mark.ray]
 
@@ -36,19 +35,6 @@ def kill_tree(process: psutil.Process) -> None:
     psutil.wait_procs(family, timeout=30)
 
 
-def loss_lines(bench: Bench) -> dict[str, str]:
-    """Read metrics.jsonl of each stage: loss by loss."""
-    store = Store(bench.store, bench.home / "scratch")
-    lines = {}
-    for stage in ("foundation", "specialization", "integration"):
-        ref = store.read_ref("tiny", f"train-{stage}")
-        assert ref is not None
-        path = f"steps/{ref['step']}/{ref['key']}/_MANIFEST.json"
-        files = store.files(Manifest.from_json(store.backend.read(path)[0], path))
-        lines[stage] = files.local("metrics.jsonl").read_text()
-    return lines
-
-
 def n_done(bench: Bench) -> int:
     """Count the steps that are committed."""
     return len(list(Path(bench.store).glob("steps/*/*/_MANIFEST.json")))
@@ -60,9 +46,8 @@ def is_working(bench: Bench, before: float) -> bool:
     return record.exists() and record.stat().st_mtime > before
 
 
-def test_ten_kills_change_nothing(tmp_path: Path) -> None:
-    whole = Bench.make(tmp_path / "whole")
-    expected = whole.run()
+def test_ten_kills_change_nothing(tmp_path: Path, finished_run: Finished) -> None:
+    expected = finished_run.summary
     n_steps = len(expected["steps"])
     mean_s = sum(s["seconds"] for s in expected["steps"]) / n_steps
     seed = int(os.environ.get("OPENSEEK_KILL_SEED", "0")) or random.randrange(10**6)
@@ -89,7 +74,7 @@ def test_ten_kills_change_nothing(tmp_path: Path) -> None:
 
     resumed = killed.run()
     assert digests(resumed) == digests(expected)
-    assert loss_lines(killed) == loss_lines(whole)
+    assert loss_lines(killed) == finished_run.losses
     assert resumed["bpb"] == expected["bpb"]
     assert orphans(killed) == []
 

@@ -113,6 +113,23 @@ def test_batches_do_not_change_the_bytes(documents, tmp_path, monkeypatch) -> No
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
 
+def test_a_document_beyond_the_limit_is_quarantined(documents, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(step, "map_shards", serial)
+    rows = [document(PROSE.format(i) * n, i) for i, n in enumerate((1, 40, 1, 60, 1))]
+    write_documents(tmp_path / "in" / "web-00004.parquet", rows)
+    limit = len(PROSE) * 20
+    for batch_rows in (2000, 1):
+        out = tmp_path / f"out{batch_rows}"
+        ctx = context(FolderFiles(tmp_path / "in"), out)
+        ctx.config = CleaningConfig(max_document=limit, batch_rows=batch_rows)
+        metrics = step.clean(ctx)
+        assert metrics["quarantined"] == {f"text longer than {limit} bytes": 2}
+        assert metrics["documents_in"] == 165
+        assert pq.read_table(out / "web-00004.parquet")["origin"].to_pylist() == ["0", "2", "4"]
+        lines = (out / "quarantine" / "web-00004.jsonl").read_text().splitlines()
+        assert [json.loads(line)["origin"] for line in lines] == ["1", "3"]
+
+
 def test_a_file_that_is_no_shard_is_named(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(step, "map_shards", serial)
     (tmp_path / "in").mkdir()

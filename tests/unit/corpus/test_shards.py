@@ -6,8 +6,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from openseek.corpus import DOCUMENT_SCHEMA, make_document, read_documents, write_documents
+from openseek.corpus import (
+    DOCUMENT_SCHEMA,
+    make_document,
+    read_documents,
+    shards,
+    write_documents,
+)
 from openseek.corpus.quarantine import Quarantine, check_bad_fraction
 from openseek.errors import DataError
 
@@ -81,3 +89,24 @@ def test_too_many_bad_rows_fail_with_a_reason_and_an_example() -> None:
     check_bad_fraction({"not JSON": 11}, 1100, 0.01, where="x")
     with pytest.raises(DataError, match=r"11 of 1000 rows are bad \(not JSON: 11\).*f#1"):
         check_bad_fraction({"not JSON": 11}, 1000, 0.01, where="x", samples=samples)
+
+
+@given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 9))
+def test_lots_of_a_table_give_the_bytes_of_the_whole(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], lot: int
+) -> None:
+    folder = tmp_path_factory.mktemp("lots")
+    rows = [{**row, "text": "é" * n} for row, n in zip(documents(12), lengths, strict=False)]
+    table = pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "ROWS", 4)
+        patch.setattr(shards, "GROUP_BYTES", 50)
+        write_documents(folder / "whole.parquet", table)
+        write_documents(folder / "rows.parquet", rows)
+        with shards.TableWriter(folder / "lots.parquet") as writer:
+            for start in range(0, len(rows), lot):
+                writer.add(table.slice(start, lot))
+    assert writer.rows == len(rows)
+    whole = (folder / "whole.parquet").read_bytes()
+    assert (folder / "lots.parquet").read_bytes() == whole
+    assert (folder / "rows.parquet").read_bytes() == whole

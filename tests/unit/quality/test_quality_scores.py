@@ -16,7 +16,7 @@ from openseek.config.quality import (
 from openseek.errors import ConfigError
 from openseek.quality import build_scorer, explain
 from openseek.quality.ensemble import Sketch, above, combine, tier_of
-from openseek.quality.fluency import bits_per_char, count_ngrams, sum_counts
+from openseek.quality.fluency import bits_per_char, count_ngrams, drawn, sum_counts
 from openseek.quality.heuristic import pack
 
 ENGLISH = (
@@ -66,9 +66,8 @@ class TestFluency:
 
         ids = [str(i) for i in range(400)]
         left, right = [i for i in ids if fold_of(i)], [i for i in ids if not fold_of(i)]
-        counts = count_ngrams(
-            *pack(train), left[: len(train)], ["en"] * len(train), self.CONFIG, 10**6
-        )
+        texts_of = (*pack(train), left[: len(train)], ["en"] * len(train))
+        counts = count_ngrams([texts_of], self.CONFIG)
         table = sum_counts([counts], self.CONFIG)
         return bits_per_char(
             *pack(texts), right[: len(texts)], ["en"] * len(texts), self.CONFIG, table
@@ -84,18 +83,22 @@ class TestFluency:
     def test_counts_add_up_over_any_split(self) -> None:
         texts = [ENGLISH, CHINESE, MENU, LIST]
         ids, langs = list("abcd"), ["en", "zh", "en", "en"]
-        whole = count_ngrams(*pack(texts), ids, langs, self.CONFIG, 10**6)
+        whole = count_ngrams([(*pack(texts), ids, langs)], self.CONFIG)
         parts = [
-            count_ngrams(*pack([t]), [i], [lang], self.CONFIG, 10**6)
+            count_ngrams([(*pack([t]), [i], [lang])], self.CONFIG)
             for t, i, lang in zip(texts, ids, langs, strict=True)
         ]
         assert np.array_equal(sum_counts([whole], self.CONFIG), sum_counts(parts, self.CONFIG))
 
     def test_the_budget_bounds_what_is_read(self) -> None:
-        ids = [str(i) for i in range(50)]
-        at, counts = count_ngrams(*pack([ENGLISH] * 50), ids, ["en"] * 50, self.CONFIG, 3 * 400)
-        assert 0 < counts.sum() <= 3 * 400 * (self.CONFIG.order + 1)
-        assert len(at) == len(counts)
+        ids, sizes = [str(i) for i in range(50)], np.full(50, 400)
+        chosen = drawn(ids, sizes, self.CONFIG, 3 * 400)
+        assert chosen.sum() == 3
+        order = np.random.default_rng(0).permutation(50)
+        again = drawn([ids[i] for i in order], sizes, self.CONFIG, 3 * 400)
+        assert {ids[i] for i in np.flatnonzero(chosen)} == {
+            ids[order[i]] for i in np.flatnonzero(again)
+        }
 
     @given(st.text(max_size=200))
     def test_any_text_has_finite_bits(self, text: str) -> None:

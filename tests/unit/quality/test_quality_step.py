@@ -156,11 +156,11 @@ class TestScore:
         serial.stop_after = kill_after
         with pytest.raises(KeyboardInterrupt):
             score(context(CONFIG, tmp_path / "killed", documents=files))
-        before = [work for work in serial.ran if work[0] != "_count_shard"]
+        before = list(serial.ran)
         serial.stop_after = None
         resumed = score(context(CONFIG, tmp_path / "killed", documents=files))
-        after = [work for work in serial.ran if work[0] != "_count_shard"]
-        assert len(after) == len(set(after)) == 8  # 4 raw, 4 final: nothing twice
+        after = serial.ran
+        assert len(after) == len(set(after)) == 12  # 4 counted, 4 raw, 4 final: nothing twice
         assert after[: len(before)] == before
         assert resumed == whole
         assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
@@ -192,11 +192,12 @@ class TestScore:
 @pytest.mark.ray
 def test_on_ray_the_bytes_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from openseek import compute
-    from openseek.quality import step
+    from openseek.quality import fluency_pass, step
 
     files = write_shards(tmp_path / "in", corpus())
     with monkeypatch.context() as patch:
         patch.setattr(step, "map_shards", Serial())
+        patch.setattr(fluency_pass, "map_shards", Serial())
         serially = score(context(CONFIG, tmp_path / "serial", documents=files))
     try:
         on_ray = score(context(CONFIG, tmp_path / "ray", documents=files))

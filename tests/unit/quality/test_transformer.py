@@ -131,13 +131,14 @@ def test_on_ray_a_classifier_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from openseek import compute
-    from openseek.quality import step
+    from openseek.quality import fluency_pass, step
 
     folder = classifier(tmp_path / "model", 1)
     files = write_shards(tmp_path / "in", {k: v[:12] for k, v in corpus().items()})
     config = QualityConfig(scorers=(section(folder),))
     with monkeypatch.context() as patch:
         patch.setattr(step, "map_shards", Serial())
+        patch.setattr(fluency_pass, "map_shards", Serial())
         score(context(config, tmp_path / "serial", documents=files))
     try:
         score(context(config, tmp_path / "ray", documents=files))
