@@ -19,6 +19,7 @@ from openseek.cleaning.lines import remove_citations, unwanted_lines, without_li
 from openseek.cleaning.pii import Hints, mask_pii
 from openseek.cleaning.rules import judge, wanted_repetition, wants_words
 from openseek.cleaning.secrets import secret_starts
+from openseek.cleaning.signs import SYMBOLS, signs_of
 from openseek.cleaning.spelling import normalise
 from openseek.cleaning.stats import Scan, Statistics, reads_english, scan
 from openseek.cleaning.words import WordMatcher, load_words, mask_spans
@@ -100,12 +101,14 @@ class Cleaner:
         """
         if not texts:
             return []
-        results = [
-            self._spell(text, lang, category)
-            for text, lang, category in zip(texts, langs, categories, strict=True)
-        ]
+        signs, encoded = signs_of(texts, self.config.normalise.max_blank_lines)
+        columns = zip(texts, langs, categories, signs, strict=True)
+        results = [self._spell(*row) for row in columns]
+        for i, (text, result) in enumerate(zip(texts, results, strict=True)):
+            if result.text is not text:
+                encoded[i] = result.text.encode()
         rows = _Rows(results, list(categories), list(sources or [""] * len(results)))
-        found = self._scan(rows)
+        found = self._scan(rows, encoded)
         self._languages(rows, found)
         self._filter(rows, found)
         all_hints, worded = self._hints(found)
@@ -144,19 +147,20 @@ class Cleaner:
         self._rules(rows, stats, after, skip=changed)
         if changed:
             own = rows.only(changed)
-            self._rules(own, Statistics(self._scan(own)), after)
+            texts = [result.text.encode() for result in own.results]
+            self._rules(own, Statistics(self._scan(own, texts)), after)
 
-    def _scan(self, rows: _Rows) -> Scan:
+    def _scan(self, rows: _Rows, encoded: Sequence[bytes]) -> Scan:
         config = self.config
         columns = np.array(rows.categories), np.array(rows.sources)
         wanted = wants_words(config.blocks, *columns)
         if config.language.enabled:
             wanted |= np.isin(columns[0], list(config.language.categories))
-        return scan([r.text for r in rows.results], han_words=config.han_words, wanted=wanted)
+        return scan(encoded, han_words=config.han_words, wanted=wanted)
 
-    def _spell(self, text: str, lang: str, category: str) -> CleanResult:
+    def _spell(self, text: str, lang: str, category: str, signs: int) -> CleanResult:
         spelling = self._code_spelling if category == "code" else self.config.normalise
-        text, names = normalise(text, spelling)
+        text, names = normalise(text, spelling, signs)
         result = CleanResult(text, lang, changes={f"normalise.{n}": 1 for n in names})
         if self.config.lines.citations and category in self.config.lines.categories:
             text = remove_citations(text)
@@ -166,7 +170,8 @@ class Cleaner:
         if category == "code":
             self._code(result)
         elif category in PROSE:
-            result.formulas = is_mathematical(result.text, self.config.math)
+            symbols = signs & SYMBOLS > 0
+            result.formulas = is_mathematical(result.text, self.config.math, symbols=symbols)
         return result
 
     def _code(self, result: CleanResult) -> None:

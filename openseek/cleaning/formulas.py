@@ -28,12 +28,13 @@ _FORMULA = re.compile(
 _SYMBOL = re.compile("[\u2200-\u22ff\u27c0-\u27ef\u2980-\u2aff\U0001d400-\U0001d7ff]")
 
 
-def is_mathematical(text: str, config: MathConfig) -> bool:
+def is_mathematical(text: str, config: MathConfig, *, symbols: bool = True) -> bool:
     """Tell a text with many formulas.
 
     Args:
         text: A text; its first 4,000 characters are looked at.
         config: How many marks of formulas a text of its length must have.
+        symbols: Whether it may have operators or letters of mathematics.
     """
     if not config.enabled:
         return False
@@ -41,7 +42,7 @@ def is_mathematical(text: str, config: MathConfig) -> bool:
     needed = max(config.min_marks, config.marks_per_1000_chars * len(head) / 1000)
     # Two searches for a character, so that most texts cost no more than that.
     possible = head.count("\\") + head.count("{")
-    symbols = 0 if head.isascii() else len(_SYMBOL.findall(head))
-    if possible + symbols < needed:
+    marks = len(_SYMBOL.findall(head)) if symbols and not head.isascii() else 0
+    if possible + marks < needed:
         return False
-    return symbols + sum(1 for _ in _FORMULA.finditer(head)) >= needed
+    return marks + sum(1 for _ in _FORMULA.finditer(head)) >= needed

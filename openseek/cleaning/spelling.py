@@ -8,6 +8,17 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from openseek.cleaning.signs import (
+    BLANK_LINES,
+    COMPOSE,
+    CONTROL,
+    EVERY,
+    LINE_ENDS,
+    MOJIBAKE,
+    SURROGATES,
+    SYMBOLS,
+    WIDTH,
+)
 from openseek.config.cleaning import NormaliseConfig
 
 _C0 = bytes(c for c in range(32) if c not in (9, 10, 11, 12, 13)) + b"\x7f"
@@ -27,35 +38,39 @@ _MOJIBAKE = re.compile(f"[\xc2-\xf4][{_TAIL}]")
 _HOLES = {c: bytes([c]) for c in (0x81, 0x8D, 0x8F, 0x90, 0x9D)}
 
 
-def normalise(text: str, config: NormaliseConfig) -> tuple[str, tuple[str, ...]]:
+def normalise(
+    text: str, config: NormaliseConfig, signs: int = EVERY
+) -> tuple[str, tuple[str, ...]]:
     """Repair the spelling of a text.
 
     Args:
         text: Any text; lone surrogates become U+FFFD.
         config: Which repairs.
+        signs: What there may be to repair, of `openseek.cleaning.signs`.
 
     Returns:
         The text and the names of the repairs that changed it.
     """
+    if not signs & ~SYMBOLS:
+        return text, ()
     changes = []
-    plain = text.isascii()
-    if not plain:
+    if signs & SURROGATES:
         text, lost = _without_surrogates(text)
         changes += ["surrogates"] * lost
-    for name, repair in (
-        ("mojibake", config.mojibake and not plain and repair_mojibake),
-        ("control", config.control and remove_control),
-        ("line_ends", config.line_ends and unify_lines),
-        ("nfc", config.nfc and not plain and _compose),
-        ("width", config.width and not plain and narrow),
+    for name, sign, repair in (
+        ("mojibake", MOJIBAKE, config.mojibake and repair_mojibake),
+        ("control", CONTROL, config.control and remove_control),
+        ("line_ends", LINE_ENDS, config.line_ends and unify_lines),
+        ("nfc", COMPOSE, config.nfc and _compose),
+        ("width", WIDTH, config.width and narrow),
     ):
-        if repair:
+        if repair and signs & sign:
             repaired = repair(text)
             if repaired != text:
-                text = repaired
+                text, signs = repaired, EVERY
                 changes.append(name)
     most = "\n" * min(config.max_blank_lines + 1, len(text))
-    if most + "\n" in text:
+    if signs & BLANK_LINES and most + "\n" in text:
         text = re.sub(f"\n{{{len(most) + 1},}}", most, text)
         changes.append("blank_lines")
     return text, tuple(changes)

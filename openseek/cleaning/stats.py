@@ -82,22 +82,21 @@ class Scan:
 
 
 def scan(
-    texts: Sequence[str], *, han_words: bool = True, wanted: NDArray[np.bool_] | None = None
+    encoded: Sequence[bytes], *, han_words: bool = True, wanted: NDArray[np.bool_] | None = None
 ) -> Scan:
     """Run the compiled pass over some texts.
 
     Args:
-        texts: At least one text; lone surrogates count as `?`.
+        encoded: At least one text, in UTF-8.
         han_words: In a Chinese text each character is a word.
         wanted: Texts whose words are to be counted; none: all.
     """
-    wanted = np.ones(len(texts), np.bool_) if wanted is None else wanted
-    encoded = [t.encode("utf-8", "replace") for t in texts]
+    wanted = np.ones(len(encoded), np.bool_) if wanted is None else wanted
     offsets = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum([len(e) for e in encoded], out=offsets[1:])
     buf = np.frombuffer(bytearray().join(encoded), np.uint8)
     lists = lexicon()
-    n_lines = int(np.count_nonzero(buf == 10)) + len(texts)
+    n_lines = int(np.count_nonzero(buf == 10)) + len(encoded)
     counts, lines, hashes, chars, _ = scan_texts(
         buf, offsets, character_table(), lists.specials, lists.units, lists.stops, n_lines,
         han_words, wanted,
@@ -227,7 +226,8 @@ def document_stats(texts: Sequence[str], *, han_words: bool = True) -> dict[str,
     """
     if not texts:
         return {}
-    stats = Statistics(scan(texts, han_words=han_words))
+    encoded = [text.encode("utf-8", "replace") for text in texts]
+    stats = Statistics(scan(encoded, han_words=han_words))
     stats.measure_repetition(np.full(len(texts), 2, np.int8))
     return stats.values
 

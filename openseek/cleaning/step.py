@@ -173,8 +173,8 @@ def _cleaned(row: Mapping[str, Any], result: Any) -> dict[str, Any]:
 
 def _count(row: Mapping[str, Any], result: Any, funnel: Any) -> None:
     source, id_ = row["source"], row["id"]
-    size_in = len(row["text"].encode())
-    funnel.document(source, size_in, None if result.reason else len(result.text.encode()))
+    size_out = None if result.reason else _size(result.text)
+    funnel.document(source, _size(row["text"]), size_out)
     for rule in result.failed:
         funnel.count("rule_hits", rule)
     if result.reason:
@@ -192,6 +192,10 @@ def _count(row: Mapping[str, Any], result: Any, funnel: Any) -> None:
             funnel.count("masked", change.removeprefix("pii."), n)
         if funnel.wants_sample(change, id_):
             _sample(funnel, change, id_, source, _around_change(row["text"], result.text))
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _sample(funnel: Any, reason: str, id_: str, source: str, text: str) -> None:

@@ -8,7 +8,7 @@ smallest ids: ids are digests, so that is a fair draw which no number of workers
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +32,13 @@ class Funnel:
 
     def __init__(self, samples: int = 5) -> None:
         self.samples_kept = samples
-        self.by_source: dict[str, Counter[str]] = {}
-        self.counters: dict[str, Counter[str]] = {}
+        self.by_source: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.counters: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.samples: dict[str, list[Json]] = {}
 
     def document(self, source: str, bytes_in: int, bytes_out: int | None) -> None:
         """Count one document; `bytes_out` is none if it was dropped."""
-        sides = self.by_source.setdefault(source, Counter())
+        sides = self.by_source[source]
         sides["documents_in"] += 1
         sides["bytes_in"] += bytes_in
         self.count("lengths_in", _length_bin(bytes_in))
@@ -60,7 +60,7 @@ class Funnel:
         encoded = sources.dictionary_encode()
         which = encoded.indices.to_numpy(zero_copy_only=False)
         for i, source in enumerate(encoded.dictionary.to_pylist()):
-            sides = self.by_source.setdefault(source, Counter())
+            sides = self.by_source[source]
             for side, chosen in (("in", which == i), ("out", (which == i) & stays)):
                 sides[f"documents_{side}"] += int(chosen.sum())
                 sides[f"bytes_{side}"] += int(bytes_in[chosen].sum())
@@ -71,14 +71,12 @@ class Funnel:
 
     def count(self, table: str, reason: str, n: int = 1) -> None:
         """Add to a table of counts, such as `dropped` or `changed`."""
-        self.counters.setdefault(table, Counter())[reason] += n
+        self.counters[table][reason] += n
 
     def wants_sample(self, reason: str, id: str) -> bool:
         """Tell whether a document would be among a reason's samples."""
         kept = self.samples.get(reason, [])
-        return self.samples_kept > 0 and (
-            len(kept) < self.samples_kept or id < max(s["id"] for s in kept)
-        )
+        return self.samples_kept > 0 and (len(kept) < self.samples_kept or id < kept[-1]["id"])
 
     def sample(self, reason: str, *, id: str, source: str, text: str, **more: Any) -> None:
         """Offer a document as a sample of a reason."""
@@ -90,9 +88,9 @@ class Funnel:
     def merge(self, stats: Mapping[str, Any]) -> None:
         """Add the `stats()` of another funnel."""
         for source, sides in stats["by_source"].items():
-            self.by_source.setdefault(source, Counter()).update(sides)
+            self.by_source[source].update(sides)
         for table, counts in stats["counters"].items():
-            self.counters.setdefault(table, Counter()).update(counts)
+            self.counters[table].update(counts)
         for reason, rows in stats["samples"].items():
             for row in rows:
                 self.sample(reason, **row)

@@ -100,7 +100,7 @@ TITLES = "The Lord of the Rings, To Have and Have Not, The Best of That and With
 def test_the_shortcut_for_english_is_not_taken_by_other_languages(lang: str) -> None:
     mixed = [OTHERS[lang] * n + TITLES for n in (5, 10)]
     texts = [OTHERS[lang], OTHERS[lang] * 4, *mixed]
-    assert not reads_english(scan(texts)).any()
+    assert not reads_english(scan([text.encode() for text in texts])).any()
     result = Cleaner(CleaningConfig()).clean(texts, ["und"] * 4, ["foundation"] * 4)
     assert [r.lang for r in result] == [lang] * 4
 
@@ -109,7 +109,13 @@ def test_the_shortcut_for_english_is_what_the_model_says() -> None:
     root = Path(sysconfig.get_paths()["purelib"])
     files = [*sorted(root.glob("*.dist-info/METADATA"))[:200], *sorted(root.rglob("*.rst"))[:100]]
     texts = [f.read_bytes().decode("utf-8", "replace")[:20_000] for f in files]
-    english = [t for t, yes in zip(texts, reads_english(scan(texts)), strict=True) if yes]
+    english = [
+        t
+        for t, yes in zip(
+            texts, reads_english(scan([text.encode() for text in texts])), strict=True
+        )
+        if yes
+    ]
     agree = sum(identify(text)[0] == "en" for text in english)
     assert len(english) > 50
     assert agree >= 0.98 * len(english)

@@ -47,7 +47,7 @@ OFF: dict[str, Any] = {
 
 def words(text: str, *_: Any) -> list[str]:
     found, place = [], 0
-    for width in scan([text], han_words=False).token_chars:
+    for width in scan([text.encode()], han_words=False).token_chars:
         while text[place].isspace():
             place += 1
         found.append(text[place : place + width])

@@ -5,11 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openseek.cleaning import normalise
+from openseek.cleaning.signs import signs_of
 from openseek.cleaning.spelling import repair_mojibake
 from openseek.config.cleaning import NormaliseConfig
 
 CONFIG = NormaliseConfig()
 ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=200)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled() -> None:
+    signs_of(["the first call compiles"], 2)
 
 
 @pytest.mark.parametrize(
@@ -67,3 +73,29 @@ def test_everything_can_be_switched_off() -> None:
 def test_a_long_run_of_spaces_is_quick() -> None:
     text = " " * 1_000_000 + "x \ny"
     assert normalise(text, CONFIG)[0] == " " * 1_000_000 + "x\ny"
+
+
+WIDE = NormaliseConfig(width=True)
+TELLING = st.text(
+    "a \t\n\r\x0b\x0c\x00\x7f\x85\xa0\xc2\xc3\xe9\xf4\u0080\u20ac\u0301\u200b\u2028\ufeff中\uff21。"
+)
+
+
+@given(st.lists(st.one_of(ANY_TEXT, TELLING), min_size=1, max_size=4))
+def test_signs_miss_no_repair(texts: list[str]) -> None:
+    signs, _ = signs_of(texts, WIDE.max_blank_lines)
+    for text, own in zip(texts, signs, strict=True):
+        assert normalise(text, WIDE, own) == normalise(text, WIDE)
+
+
+def test_signs_miss_no_character() -> None:
+    texts = [f"x{chr(c)} y" for c in (*range(0x30000), *range(0xE0000, 0xE0200))]
+    signs, _ = signs_of(texts, WIDE.max_blank_lines)
+    silent = [text for text, own in zip(texts, signs, strict=True) if not own]
+    assert len(silent) > 100_000
+    assert all(normalise(text, WIDE) == (text, ()) for text in silent)
+
+
+def test_most_texts_have_no_signs() -> None:
+    texts = ["Plain lines.\n\nA “quoted” word – and naïve ones…", "中文，（全角标点）也没有问题。"]
+    assert signs_of(texts, 2)[0] == [0, 0]
