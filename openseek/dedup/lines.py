@@ -132,22 +132,24 @@ def strip_shard(
 
     from openseek.corpus.document import DOCUMENT_SCHEMA
     from openseek.corpus.funnel import Funnel
-    from openseek.corpus.shards import iter_batches, write_table
+    from openseek.corpus.shards import TableWriter, iter_batches
 
     records = out.shards()
     parts = [records[plan.match_id(p)] for p in range(plan.partitions)]
     places = np.sort(of_shard(out, parts, "repeat", index).astype(np.int64))
-    funnel, at, kept = Funnel(config.samples), 0, [DOCUMENT_SCHEMA.empty_table()]
-    for batch in iter_batches(files.local(plan.names[index])):
-        table = pa.Table.from_batches([batch]).cast(DOCUMENT_SCHEMA)
-        buf, offsets = text_buffers(batch.column("text"))
-        size = int(offsets[-1] - offsets[0])
-        a, b = np.searchsorted(places, [at, at + size])
-        kept.append(_strip(table, buf, offsets, places[a:b] - at + offsets[0], config, funnel))
-        at += size
+    funnel, at = Funnel(config.samples), 0
     path = out.scratch / f"{plan.shard(index)}-{os.getpid()}.parquet"
-    rows = write_table(path, pa.concat_tables(kept))
-    out.commit_shard(plan.shard(index), {plan.names[index]: path}, rows=rows, stats=funnel.stats())
+    with TableWriter(path) as writer:
+        for batch in iter_batches(files.local(plan.names[index])):
+            table = pa.Table.from_batches([batch]).cast(DOCUMENT_SCHEMA)
+            buf, offsets = text_buffers(batch.column("text"))
+            size = int(offsets[-1] - offsets[0])
+            a, b = np.searchsorted(places, [at, at + size])
+            writer.add(_strip(table, buf, offsets, places[a:b] - at + offsets[0], config, funnel))
+            at += size
+    out.commit_shard(
+        plan.shard(index), {plan.names[index]: path}, rows=writer.rows, stats=funnel.stats()
+    )
 
 
 def _strip(

@@ -259,7 +259,7 @@ def filter_shard(index: int, files: FileSet, out: Output, plan: Plan, config: De
 
     from openseek.corpus.document import DOCUMENT_SCHEMA
     from openseek.corpus.funnel import Funnel
-    from openseek.corpus.shards import iter_batches, write_table
+    from openseek.corpus.shards import TableWriter, iter_batches
 
     resolved = out.shards()["components"]
     removed, kinds = load(out, resolved, "removed.npy"), load(out, resolved, "exact.npy")
@@ -269,23 +269,22 @@ def filter_shard(index: int, files: FileSet, out: Output, plan: Plan, config: De
     for reason, n in (("exact", int(kinds[a:b].sum())), ("near", int((~kinds[a:b]).sum()))):
         if n:
             funnel.count("dropped", reason, n)
-    kept = [DOCUMENT_SCHEMA.empty_table()]
-    for batch in iter_batches(files.local(plan.names[index])):
-        table = pa.Table.from_batches([batch]).cast(DOCUMENT_SCHEMA)
-        stays = np.ones(table.num_rows, np.bool_)
-        stays[gone[(gone >= start) & (gone < start + table.num_rows)] - start] = False
-        sizes = pc.binary_length(batch["text"]).to_numpy(zero_copy_only=False)
-        funnel.documents(batch["source"], sizes.astype(np.int64), stays)
-        kept.append(table if stays.all() else table.filter(pa.array(stays)))
-        start += table.num_rows
     path = out.scratch / f"{shard}-{os.getpid()}.parquet"
-    rows = write_table(path, pa.concat_tables(kept))
+    with TableWriter(path) as writer:
+        for batch in iter_batches(files.local(plan.names[index])):
+            table = pa.Table.from_batches([batch]).cast(DOCUMENT_SCHEMA)
+            stays = np.ones(table.num_rows, np.bool_)
+            stays[gone[(gone >= start) & (gone < start + table.num_rows)] - start] = False
+            sizes = pc.binary_length(batch["text"]).to_numpy(zero_copy_only=False)
+            funnel.documents(batch["source"], sizes.astype(np.int64), stays)
+            writer.add(table if stays.all() else table.filter(pa.array(stays)))
+            start += table.num_rows
     produced = {plan.names[index]: path}
     if config.write_index:
         table = load(out, out.shards()[plan.map_id(index)], "index.npy")
         own = save(out, f"{shard}-index", {"index": np.delete(table, gone)})
         produced[f"index/{shard}.npy"] = next(iter(own.values()))
-    out.commit_shard(shard, produced, rows=rows, stats=funnel.stats())
+    out.commit_shard(shard, produced, rows=writer.rows, stats=funnel.stats())
 
 
 def load(out: Output, record: ShardRecord, name: str) -> NDArray[Any]:

@@ -151,21 +151,22 @@ def cut_shard(
 
     from openseek.corpus.document import DOCUMENT_SCHEMA
     from openseek.corpus.funnel import Funnel
-    from openseek.corpus.shards import iter_batches, write_table
+    from openseek.corpus.shards import TableWriter, iter_batches
     from openseek.dedup.substring import by_text
 
     spans, units = _spans(index, out, plan, config)
     funnel, doc = Funnel(config.samples), 0
-    kept = [DOCUMENT_SCHEMA.empty_table()]
-    for batch in iter_batches(files.local(plan.names[index])):
-        here = units[doc : doc + batch.num_rows + 1]
-        doc += batch.num_rows
-        a, b = np.searchsorted(spans[:, 0], [here[0], here[-1]])
-        table = pa.Table.from_batches([batch]).cast(DOCUMENT_SCHEMA)
-        kept.append(_cut_batch(table, by_text(spans[a:b], here), config, funnel))
     path = out.scratch / f"{plan.shard(index)}-{os.getpid()}.parquet"
-    rows = write_table(path, pa.concat_tables(kept))
-    out.commit_shard(plan.shard(index), {plan.names[index]: path}, rows=rows, stats=funnel.stats())
+    with TableWriter(path) as writer:
+        for batch in iter_batches(files.local(plan.names[index])):
+            here = units[doc : doc + batch.num_rows + 1]
+            doc += batch.num_rows
+            a, b = np.searchsorted(spans[:, 0], [here[0], here[-1]])
+            table = pa.Table.from_batches([batch]).cast(DOCUMENT_SCHEMA)
+            writer.add(_cut_batch(table, by_text(spans[a:b], here), config, funnel))
+    out.commit_shard(
+        plan.shard(index), {plan.names[index]: path}, rows=writer.rows, stats=funnel.stats()
+    )
 
 
 def _spans(
