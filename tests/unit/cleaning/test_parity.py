@@ -76,7 +76,7 @@ def texts() -> list[str]:
         *sorted(root.glob("*/*.py"))[::40][:100],
         *sorted(root.glob("*/*.md"))[:50],
     ]
-    found = [f.read_bytes().decode("utf-8", "replace").replace("\r", "")[:20_000] for f in files]
+    found = [f.read_bytes().decode("utf-8", "replace").replace("\r", "")[:8_000] for f in files]
     spoilt = [t.replace(". ", ".\n") for t in found[:80]]
     spoilt += [t[:400] * 3 for t in found[80:140]]
     return [t for t in [*found, *spoilt] if t.strip()]
