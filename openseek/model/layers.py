@@ -14,27 +14,48 @@ from torch import Tensor, nn
 
 from openseek.config.model import ModelConfig, YarnConfig
 
+BLOCK_ELEMENTS = 1 << 15  # values in fp32 at once; 128 kB, a few of which fit a core's cache
+
 
 class _CpuRmsNorm(torch.autograd.Function):
-    """RMS norm in few passes: torch's own backward on a CPU is composed and takes twice as long."""
+    """RMS norm in few passes: torch's own backward on a CPU is composed and takes twice as long.
+
+    Rows are taken in blocks, so that what is in fp32 stays in a core's cache.
+    """
 
     @staticmethod
     def forward(ctx: Any, x_BTD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-        x = x_BTD.float()
-        mean = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
-        inverse = mean.add_(eps).rsqrt_()
-        ctx.save_for_backward(x_BTD, weight_D, inverse)
-        return x.mul(inverse).mul_(weight_D).to(x_BTD.dtype)
+        x_SD, out = x_BTD.flatten(0, -2), torch.empty(x_BTD.shape, dtype=x_BTD.dtype)
+        out_SD, inverse_S1 = out.view(x_SD.shape), torch.empty(x_SD.shape[0], 1)
+        scale_D = weight_D.float()
+        for part in _row_blocks(x_SD):
+            x, inverse = x_SD[part].float(), inverse_S1[part]
+            torch.linalg.vector_norm(x, dim=-1, keepdim=True, out=inverse)
+            inverse.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+            out_SD[part] = x.mul(inverse).mul_(scale_D)
+        ctx.save_for_backward(x_BTD, weight_D, inverse_S1)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        x_BTD, weight_D, inverse = ctx.saved_tensors
-        normed, grad = x_BTD.float() * inverse, grads[0].float()
-        product = grad * normed
-        rows = product.flatten(0, -2)
-        mean = torch.mv(rows, weight_D.float()).div_(rows.shape[1]).view_as(inverse)
-        grad_x = (grad * weight_D).addcmul_(normed, mean, value=-1).mul_(inverse)
-        return grad_x.to(x_BTD.dtype), rows.sum(0).to(weight_D.dtype), None
+        x_BTD, weight_D, inverse_S1 = ctx.saved_tensors
+        x_SD, grad_SD = x_BTD.flatten(0, -2), grads[0].flatten(0, -2)
+        scale_D, grad_D = weight_D.float(), torch.zeros(weight_D.shape)
+        grad_x = torch.empty(x_BTD.shape, dtype=x_BTD.dtype)
+        grad_x_SD = grad_x.view(x_SD.shape)
+        for part in _row_blocks(x_SD):
+            inverse = inverse_S1[part]
+            normed, grad = x_SD[part].float() * inverse, grad_SD[part].float()
+            product = grad * normed
+            grad_D += product.sum(0)
+            mean = torch.mv(product, scale_D).div_(product.shape[1]).unsqueeze(1)
+            grad_x_SD[part] = (grad * scale_D).addcmul_(normed, mean, value=-1).mul_(inverse)
+        return grad_x, grad_D.to(weight_D.dtype), None
+
+
+def _row_blocks(rows_SD: Tensor) -> list[slice]:
+    step = max(1, BLOCK_ELEMENTS // rows_SD.shape[1])
+    return [slice(start, start + step) for start in range(0, rows_SD.shape[0], step)]
 
 
 class RMSNorm(nn.Module):
@@ -150,11 +171,33 @@ class RotaryTable:
         return cos.unsqueeze(2), sin.unsqueeze(2)
 
 
+class _Rotate(torch.autograd.Function):
+    """Turn pairs in two passes; the gradient is the turn back."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BTHR: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        out = x_BTHR.new_empty(x_BTHR.shape)
+        (first, second), (x, y) = (x_BTHR[..., 0::2], x_BTHR[..., 1::2]), out.chunk(2, dim=-1)
+        torch.mul(first, cos, out=x).addcmul_(second, sin, value=-1)
+        torch.mul(second, cos, out=y).addcmul_(first, sin)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        x, y = grads[0].chunk(2, dim=-1)
+        out = torch.empty(grads[0].shape, dtype=x.dtype, device=x.device)
+        out[..., 0::2] = torch.mul(x, cos).addcmul_(y, sin)
+        out[..., 1::2] = torch.mul(y, cos).addcmul_(x, sin, value=-1)
+        return out, None, None
+
+
 def rotate(x_BTHR: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn neighbouring pairs (x0, x1), (x2, x3), … by their angles.
 
     The result holds all first elements, then all second ones: a permutation that queries and keys
     share, so that their products are those of the interleaved order.
     """
-    first, second = x_BTHR[..., 0::2], x_BTHR[..., 1::2]
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    out: Tensor = _Rotate.apply(x_BTHR, cos, sin)  # type: ignore[no-untyped-call]
+    return out

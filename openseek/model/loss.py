@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 IGNORE = -100
-CHUNK_ELEMENTS = 1 << 23  # logits held at once; 16 MB in bf16
+CHUNK_ELEMENTS = 1 << 24  # logits held at once; 32 MB in bf16
+CHUNK_ROWS = 512  # tokens at least: each chunk adds to a gradient of the whole output layer
 BLOCK_ELEMENTS = 1 << 19  # logits in fp32 at once; 2 MB stay in a core's cache
 
 
@@ -30,11 +31,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         index_S = labels_S.where(valid_S, 0)
         share = 1.0 / valid_S.sum().clamp(min=1).float()
         scale_S = valid_S * share
-        rows = max(64, CHUNK_ELEMENTS // weight_VD.shape[0])
+        rows = max(CHUNK_ROWS, CHUNK_ELEMENTS // weight_VD.shape[0])
         losses_S = torch.empty(h_SD.shape[0], dtype=torch.float32, device=h_SD.device)
         want_h, want_w = ctx.needs_input_grad[:2]
         grad_h_SD = torch.empty_like(h_SD, dtype=torch.float32) if want_h else None
-        grad_w_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if want_w else None
+        grad_w_VD: Tensor | None = None
         turned_DV = weight_VD.t().contiguous()  # 1.8x faster products than with the view
         for start in range(0, h_SD.shape[0], rows):
             part = slice(start, start + rows)
@@ -46,8 +47,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             factor_R1 = (scale_S[part] / sums_R).unsqueeze(1)
             if grad_h_SD is not None:
                 torch.mul(torch.mm(logits_RV, weight_VD), factor_R1, out=grad_h_SD[part])
-            if grad_w_VD is not None:
-                grad_w_VD += torch.mm(logits_RV.t(), (h * factor_R1).to(h.dtype))
+            if want_w:
+                share_VD = torch.mm(logits_RV.t(), (h * factor_R1).to(h.dtype))
+                grad_w_VD = share_VD.float() if grad_w_VD is None else grad_w_VD.add_(share_VD)
         if grad_h_SD is not None:
             grad_h_SD -= weight_VD.index_select(0, index_S) * scale_S.unsqueeze(1)
             grad_h_SD = grad_h_SD.to(h_SD.dtype)

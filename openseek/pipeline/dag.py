@@ -105,7 +105,7 @@ def build(config: PipelineConfig) -> list[Node]:
             Node(
                 train,
                 "train",
-                1,
+                2,
                 "openseek.training.step:train",
                 config.train_step(stage),
                 inputs,

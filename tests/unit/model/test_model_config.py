@@ -6,19 +6,53 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from openseek.config.model import PRESETS, ModelConfig
+from openseek.config.model import PRESETS, ModelConfig, MtpConfig
 from openseek.errors import ConfigError
 from openseek.model import build_model, count_parameters, flops_per_token
 from openseek.model.config import from_hf_config, to_hf_config
 
 
-def test_published_sizes() -> None:
-    total, active = count_parameters(ModelConfig(preset="openseek-small-v1"))
-    assert round(total / 1e9, 4) == 1.3946
-    assert round(active / 1e9, 4) == 0.3968
-    total, active = count_parameters(ModelConfig(preset="deepseek-v3"))
-    assert round(total / 1e9) == 671
-    assert round(active / 1e9, 1) == 37.6  # the report's 37B does not count the embedding
+@pytest.mark.parametrize(
+    ("preset", "total", "active", "digits"),
+    [
+        ("openseek-small-v1", 1.3946, 0.3968, 4),
+        ("openseek-mid", 15.9, 2.9, 1),
+        ("deepseek-v3", 671, 37, 0),
+    ],
+)
+def test_published_sizes(preset: str, total: float, active: float, digits: int) -> None:
+    config = ModelConfig(preset=preset).model_copy(update={"mtp": MtpConfig()})
+    model = build_model(config, device="meta")
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    used = sum(sizes.values()) - _unused(sizes, config)
+    if preset == "deepseek-v3":  # the report's 37B does not count the embedding
+        used -= sizes["model.embed_tokens.weight"]
+    assert round(sum(sizes.values()) / 1e9, digits) == total
+    assert round(used / 1e9, digits) == active
+
+
+def _unused(sizes: dict[str, int], config: ModelConfig) -> int:
+    """Weights of the routed experts that a token does not choose."""
+    idle = config.n_routed_experts - config.num_experts_per_tok
+    routed = sum(n for name, n in sizes.items() if ".experts." in name)
+    return routed * idle // config.n_routed_experts
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_flops_equal_the_built_module(preset: str) -> None:
+    """Count six a weight that multiplies a token, and the output layer once a depth."""
+    config = ModelConfig(preset=preset).with_vocab(8000)
+    model = build_model(config, device="meta")
+    sizes = {name: p.numel() for name, p in model.named_parameters() if p.ndim > 1}
+    table = sizes.pop("model.embed_tokens.weight")
+    sizes.pop("lm_head.weight", None)
+    weights = sum(sizes.values()) - _unused(sizes, config) + (1 + len(model.mtp)) * table
+    layers = len(model.model.layers) + len(model.mtp)
+    heads = config.num_attention_heads * (config.qk_head_dim + config.v_head_dim)
+    assert flops_per_token(config, 512) == 6 * weights + layers * 3 * 512 * heads
+    assert count_parameters(config, mtp=True)[1] == sum(
+        p.numel() for p in model.parameters()
+    ) - _unused(sizes, config)
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
