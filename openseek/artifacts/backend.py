@@ -39,6 +39,10 @@ class Backend(Protocol):
         """Return content and version; raises FileNotFoundError."""
         ...
 
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Return the bytes [start, stop) of a file; raises FileNotFoundError."""
+        ...
+
     def create(self, path: str, data: bytes) -> bool:
         """Write a new file; False, and nothing changed, if it exists."""
         ...
@@ -83,6 +87,12 @@ class LocalBackend:
         """Return content and its digest as version."""
         data = (self._base / path).read_bytes()
         return data, hashlib.sha256(data).hexdigest()
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Seek and read."""
+        with (self._base / path).open("rb") as f:
+            f.seek(start)
+            return f.read(stop - start)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write to a temporary file, fsync, and link: the link fails if the name is taken."""
@@ -211,6 +221,12 @@ class FsspecBackend:
         with self._errors(path):
             version = self._fs.info(self._full(path))["ETag"]
             return self._fs.cat_file(self._full(path)), version
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Get with a `Range`."""
+        with self._errors(path):
+            data: bytes = self._fs.cat_file(self._full(path), start=start, end=stop)
+        return data
 
     def create(self, path: str, data: bytes) -> bool:
         """Put with `If-None-Match: *`."""

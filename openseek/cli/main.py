@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from openseek.cli import doctor, layers, runs, store
+from openseek.cli import doctor, layers, models, runs, store
 from openseek.errors import ConfigError, OpenSeekError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ runs.register(app)
 store.register(app)
 doctor.register(app)
 layers.register(app)
+models.register(app)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from openseek.config.base import Count, Section, runtime
+from openseek.config.base import Bytes, Count, Section, runtime
 from openseek.config.model_presets import PRESETS
 
 
@@ -234,13 +234,34 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 class ExportConfig(Section):
     """The Hugging Face folder that a run ends in."""
 
-    dtype: Literal["bfloat16", "float32"] = Field(
-        "bfloat16", description="Type of the exported weights; router biases are always float32."
+    dtype: Literal["stored", "bfloat16", "float32"] = Field(
+        "bfloat16",
+        description="Type of the exported weights (stored: as the model has them); router biases "
+        "are always float32.",
+    )
+    fp8: bool = Field(
+        False,
+        description="Store linear layers as FP8 (e4m3, a scale for each 128x128 block, as "
+        "DeepSeek-V3 does); embedding, output layer, norms, router and eh_proj keep `dtype`. For "
+        "engines with FP8 kernels.",
     )
     mtp: bool = Field(
         False,
         description="Export the MTP layers too, as layers after the last one (for engines that "
         "draft with them; transformers ignores them).",
+    )
+    stacked_experts: bool = Field(
+        False,
+        description="Store a layer's experts as two 3-D tensors, as transformers 5 has them in "
+        "memory, not as a matrix each (which every engine reads).",
+    )
+    vocab_size: int = Field(
+        0, description="Cut padding rows of the vocabulary off, down to this size. 0: keep.", ge=0
+    )
+    max_shard_bytes: Bytes = Field(
+        5_000_000_000,
+        description="Largest file of weights; more is split, with an index.",
+        gt=0,
     )
     parity_sequences: int = Field(
         8, description="Random sequences whose logits are compared with transformers'.", gt=0
@@ -251,3 +272,9 @@ class ExportConfig(Section):
         description="Largest absolute difference of a logit in fp32 (rounding alone gives 1e-5).",
         gt=0,
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> ExportConfig:
+        if self.fp8 and self.stacked_experts:
+            raise ValueError("fp8 quantises experts one by one: set stacked_experts to false")
+        return self

@@ -16,7 +16,11 @@ MTP layers under `mtp.{k}`.
 - `config.py`: parameter and FLOP counts, Hugging Face's config (needs no torch)
 - `layers.py`, `attention.py`, `moe.py`, `expert_kernels.py`, `mtp.py`, `loss.py`: the parts
 - `model.py`: `OpenSeekModel`; `decoding.py`: greedy decoding
-- `native.py`, `hf.py`: our own folder, Hugging Face's folder; `step.py`: the export step
+- `native.py`: our own folder; `hf.py`: Hugging Face's, from and to memory
+- `convert.py`: folders of any size, a few rows at a time: `conversion_plan.py` and `hf_names.py`
+  say what becomes what, `tensor_files.py` reads and writes, `fp8.py` quantises, `bundle.py` brings
+  tokenizer and configs along
+- `parity.py`, `gates.py`: logits compared with transformers'; `step.py`: the export step
 """
 
 from __future__ import annotations
@@ -27,18 +31,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from openseek.model.balance import expert_load, reset_expert_load, update_router_biases
     from openseek.model.config import count_parameters, flops_per_token
+    from openseek.model.convert import export_folder, import_folder
     from openseek.model.decoding import generate
-    from openseek.model.hf import export_hf, import_hf, logit_parity
+    from openseek.model.hf import export_hf, import_hf
     from openseek.model.model import ModelOutput, OpenSeekModel, build_model
-    from openseek.model.native import load_native, save_native
+    from openseek.model.native import expert_range, load_native, read_experts, save_native
+    from openseek.model.parity import logit_parity
 
 _HOMES = {
     "balance": ("expert_load", "reset_expert_load", "update_router_biases"),
     "config": ("count_parameters", "flops_per_token"),
+    "convert": ("export_folder", "import_folder"),
     "decoding": ("generate",),
-    "hf": ("export_hf", "import_hf", "logit_parity"),
+    "hf": ("export_hf", "import_hf"),
     "model": ("ModelOutput", "OpenSeekModel", "build_model"),
-    "native": ("load_native", "save_native"),
+    "native": ("expert_range", "load_native", "read_experts", "save_native"),
+    "parity": ("logit_parity",),
 }
 
 __all__ = [
@@ -47,12 +55,16 @@ __all__ = [
     "build_model",
     "count_parameters",
     "expert_load",
+    "expert_range",
+    "export_folder",
     "export_hf",
     "flops_per_token",
     "generate",
+    "import_folder",
     "import_hf",
     "load_native",
     "logit_parity",
+    "read_experts",
     "reset_expert_load",
     "save_native",
     "update_router_biases",

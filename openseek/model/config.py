@@ -147,7 +147,9 @@ def from_hf_config(hf: Mapping[str, Any]) -> ModelConfig:
     Raises:
         ConfigError: The model is of another kind, or uses what this architecture has not.
     """
-    if hf.get("model_type") != ModelConfig.model_type:
+    known = hf.get("model_type") == ModelConfig.model_type
+    # Models with code of their own (OpenSeek's) may be called otherwise, but name the architecture.
+    if not known and "DeepseekV3ForCausalLM" not in (hf.get("architectures") or ()):
         raise ConfigError(
             f"model_type is {hf.get('model_type')!r}", where="config.json",
             mend="Only DeepSeek-V3 models (model_type deepseek_v3) can be read.",

@@ -1,4 +1,8 @@
-"""Our own folder: `config.json` (the ModelConfig) and `model.safetensors` (the module's names)."""
+"""Our own folder: `config.json` (the ModelConfig) and `model.safetensors` (the module's names).
+
+Weights are full tensors by name, so any number of ranks reads the same folder; each takes its rows
+of the experts by global number (`read_experts`). A converted folder may be in shards with an index.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from openseek.artifacts.backend import open_backend
 from openseek.config.model import ModelConfig
-from openseek.errors import CorruptArtifactError, DataError
+from openseek.errors import ConfigError, CorruptArtifactError, DataError
+from openseek.model.conversion_plan import EXACT
 from openseek.model.model import OpenSeekModel
+from openseek.model.tensor_files import INDEX, TensorFolder
+from openseek.model.tensor_files import WEIGHTS as WEIGHTS
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-EXACT = "e_score_correction_bias"  # never rounded, whatever type the weights are saved in
+CONFIG = "config.json"
 
 
 def weights_of(model: nn.Module, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
@@ -50,6 +57,7 @@ def save_weights(weights: dict[str, Tensor], config: ModelConfig, folder: Path |
     staged = folder / f".{WEIGHTS}.{os.getpid()}"
     save_file(dict(sorted(weights.items())), staged, metadata={"format": "pt"})
     commit(staged, folder / WEIGHTS)
+    (folder / INDEX).unlink(missing_ok=True)  # of shards that lay here before
     write_json(folder / CONFIG, config.identity())
 
 
@@ -64,14 +72,65 @@ def load_native(folder: Path | str, dtype: torch.dtype = torch.float32) -> OpenS
         DataError: A file is missing.
         CorruptArtifactError: The weights do not fit the config.
     """
-    from safetensors.torch import load_file
-
     folder = Path(folder)
-    for name in (CONFIG, WEIGHTS):
+    weights = INDEX if (folder / INDEX).is_file() else WEIGHTS
+    for name in (CONFIG, weights):
         if not (folder / name).is_file():
             raise DataError(f"no file {name}", where=str(folder), mend="Check the folder.")
     config = ModelConfig.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
-    return from_weights(config, load_file(folder / WEIGHTS), dtype, where=str(folder))
+    return from_weights(config, read_weights(folder), dtype, where=str(folder))
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read all tensors of a folder, in one file or in the shards that its index names.
+
+    Raises:
+        DataError: A file is missing.
+    """
+    from safetensors.torch import load_file
+
+    index = folder / INDEX
+    files = [WEIGHTS]
+    if index.is_file():
+        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    weights: dict[str, Tensor] = {}
+    for name in files:
+        if not (folder / name).is_file():
+            raise DataError(f"no file {name}", where=str(folder), mend="Fetch the folder again.")
+        weights |= load_file(folder / name)
+    return weights
+
+
+def expert_range(n_experts: int, ep_size: int, ep_rank: int) -> range:
+    """Return the global numbers of the experts that a rank holds: equal runs, in order.
+
+    Raises:
+        ConfigError: The experts cannot be shared equally.
+    """
+    if ep_size < 1 or n_experts % ep_size or not 0 <= ep_rank < ep_size:
+        raise ConfigError(
+            f"{n_experts} experts, ep_size={ep_size}, ep_rank={ep_rank}", where="parallel.ep",
+            mend="ep_size must divide n_routed_experts, and ranks run from 0 to ep_size - 1.",
+        )  # fmt: skip
+    each = n_experts // ep_size
+    return range(ep_rank * each, (ep_rank + 1) * each)
+
+
+def read_experts(folder: Path | str, name: str, experts: range) -> Tensor:
+    """Read some of a layer's experts from a native folder, and no other bytes.
+
+    Args:
+        folder: Native folder or URL.
+        name: A 3-D parameter, e.g. `model.layers.1.mlp.experts.down_proj`.
+        experts: Global numbers, as `expert_range` gives.
+
+    Returns:
+        [len(experts), rows, columns], as stored.
+    """
+    source = TensorFolder(open_backend(str(folder)))
+    shape = source.tensors[name].shape
+    rows = source.rows(name, experts.start * shape[1], experts.stop * shape[1])
+    return rows.view(len(experts), *shape[1:])
 
 
 def from_weights(

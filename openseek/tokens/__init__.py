@@ -3,6 +3,7 @@
     tokenizer.py    load a Hugging Face tokenizer folder without transformers
     bpe.py          train a byte-level BPE on a balanced sample
     pretrained.py   bring an existing tokenizer into a plain folder
+    tiktoken.py     a tiktoken rank file as such a tokenizer
     train.py        step `train_tokenizer`
     shard.py        a document shard as flat ids; the layout of the files
     stats.py        counts by label and the unigram model

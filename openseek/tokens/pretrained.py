@@ -11,11 +11,12 @@ from openseek.artifacts.files import sha256_file
 from openseek.config.tokens import TokenizerConfig
 from openseek.errors import ConfigError, DataError, TransientError
 from openseek.tokens.bpe import write_marks
+from openseek.tokens.tiktoken import convert_tiktoken
 from openseek.tokens.tokenizer import special_tokens
 
 _KEPT_KEYS = ("chat_template", "model_max_length", "add_bos_token", "add_eos_token")
 _DECLARING = ("tokenizer_config.json", "special_tokens_map.json")
-_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja"]
+_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 
 
 def copy_tokenizer(config: TokenizerConfig, folder: Path, *, offline: bool = False) -> None:
@@ -33,8 +34,11 @@ def copy_tokenizer(config: TokenizerConfig, folder: Path, *, offline: bool = Fal
     """
     source = _fetch(config, offline)
     folder.mkdir(parents=True, exist_ok=True)
+    found: dict[str, str] = {}
     if (source / "tokenizer.json").is_file():
         shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
+    elif any(source.glob("*.tiktoken")):
+        found = convert_tiktoken(source, folder)
     else:
         _convert(source, folder)
     digest = sha256_file(folder / "tokenizer.json")
@@ -47,10 +51,14 @@ def copy_tokenizer(config: TokenizerConfig, folder: Path, *, offline: bool = Fal
     declared = special_tokens(
         {name: source / name for name in _DECLARING if (source / name).is_file()}
     )
-    marks = {
+    marks = found | {
         f"{kind}_token": token
         for kind in ("bos", "eos", "pad")
-        if (token := getattr(config, f"{kind}_token") or declared[kind])
+        if (
+            token := getattr(config, f"{kind}_token")
+            or declared[kind]
+            or found.get(f"{kind}_token")
+        )
     }
     if "eos_token" not in marks:
         raise DataError(

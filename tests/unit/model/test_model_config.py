@@ -129,7 +129,7 @@ def test_hf_config_round_trip(preset: str) -> None:
     )
     assert back.mtp.depth == config.mtp.depth
     with pytest.raises(ConfigError, match="model_type"):
-        from_hf_config({**hf, "model_type": "llama"})
+        from_hf_config({**hf, "model_type": "llama", "architectures": ["LlamaForCausalLM"]})
 
 
 def test_counting_needs_no_torch() -> None:
