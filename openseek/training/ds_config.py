@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from openseek.config.training import TrainConfig
+from openseek.errors import ConfigError
 
 
 def build_ds_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
@@ -13,11 +14,15 @@ def build_ds_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
     Args:
         config: How to train.
         world_size: Number of ranks; must divide the micro-batches of a step.
+
+    Raises:
+        ConfigError: The ranks cannot be arranged as the configuration asks.
     """
+    check_ranks(config, world_size)
     ds: dict[str, Any] = {
         "train_batch_size": config.batch_sequences,
         "train_micro_batch_size_per_gpu": config.micro_batch,
-        "gradient_accumulation_steps": config.n_micro // world_size,
+        "gradient_accumulation_steps": config.n_micro // (world_size // config.parallel.pipeline),
         "gradient_clipping": config.grad_clip,
         "zero_optimization": {
             "stage": config.zero_stage,
@@ -34,3 +39,44 @@ def build_ds_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
         ds["bf16"] = {"enabled": True}
         ds["data_types"] = {"grad_accum_dtype": "fp32"}
     return ds
+
+
+def check_ranks(config: TrainConfig, world_size: int) -> None:
+    """Refuse a number of ranks that the configuration cannot be spread over.
+
+    Raises:
+        ConfigError: Says which number does not divide which, and what to change.
+    """
+    where = f"runtime.world_size={world_size}"
+    stages = config.parallel.pipeline
+    if world_size % stages:
+        raise ConfigError(
+            f"{world_size} ranks cannot form pipelines of train.parallel.pipeline={stages} ranks",
+            where=where,
+            mend=f"Start a multiple of {stages} ranks, or change train.parallel.pipeline.",
+        )
+    pipelines = world_size // stages
+    if config.n_micro % pipelines:
+        who = f"{world_size} ranks" if stages == 1 else f"{pipelines} pipelines"
+        raise ConfigError(
+            f"{config.n_micro} micro-batches a step cannot be shared by {who}",
+            where=where,
+            mend="Choose a divisor, or change train.batch_sequences or train.micro_batch.",
+        )
+    if stages > 1 and config.parallel.schedule == "dualpipev":
+        needed = 2 * stages
+        if config.n_micro // pipelines < needed:
+            raise ConfigError(
+                f"dualpipev fills {stages} ranks with at least {needed} micro-batches, and a "
+                f"pipeline gets {config.n_micro // pipelines}",
+                where="train.parallel.schedule",
+                mend="Raise train.batch_sequences, lower train.micro_batch, or use 1f1b.",
+            )
+    shared = config.parallel.expert_parallel
+    if world_size % shared:
+        raise ConfigError(
+            f"{world_size} ranks cannot form groups of train.parallel.expert_parallel={shared} "
+            "that each hold all experts",
+            where=where,
+            mend=f"Start a multiple of {shared} ranks, or lower train.parallel.expert_parallel.",
+        )

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from openseek.config.training import TrainConfig
+from openseek.training.compiling import compile_layers
 from openseek.training.ds_config import build_ds_config
-from openseek.training.optimizer import build_optimizer
+from openseek.training.expert_parallel import ExpertGroup
+from openseek.training.muon import Fragment, is_hidden_matrix, n_blocks
+from openseek.training.optimizer import FIRST, SECOND, build_optimizer
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENTS = (FIRST, SECOND)
 
 
 class _LossOnly(nn.Module):
@@ -32,6 +36,7 @@ class _LossOnly(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.marker: nn.Module | None = None
         self.output: Any = None
 
     def forward(self, **batch: Any) -> torch.Tensor:
@@ -51,16 +56,24 @@ class TrainEngine:
     def __init__(self, model: nn.Module, config: TrainConfig, world_size: int) -> None:
         import deepspeed
 
+        ds_config = build_ds_config(config, world_size)
         self.model = model
         self.world_size = world_size
         self._wrapped = _LossOnly(model)
+        self._expert_group: ExpertGroup | None = None
+        self._parts: set[str] = set()
+        if config.parallel.expert_parallel > 1:
+            self._spread_experts(config.parallel.expert_parallel)
+        if config.compile:
+            compile_layers(model)
         self._inner = build_optimizer(model.named_parameters(), config.optimizer)
         self._engine, self._outer, _, _ = deepspeed.initialize(
             model=self._wrapped,
             optimizer=self._inner,
-            config=build_ds_config(config, world_size),
+            config=ds_config,
             dist_init_required=False,
         )
+        self._inner.fragments = self._fragments
         # DeepSpeed makes moments, and maps them to parameters, at the first update; a checkpoint
         # is loaded before it.
         if config.zero_stage == 3:
@@ -68,6 +81,13 @@ class TrainEngine:
         else:
             self._inner.ensure_state(p for g in self._inner.param_groups for p in g["params"])
             self._outer._lazy_init_hp_params_optimizer_state()
+
+    def _spread_experts(self, size: int) -> None:
+        from openseek.training.ds_experts import spread_experts
+
+        n_experts: int = vars(self.model)["config"].n_routed_experts
+        group, self._parts, self._wrapped.marker = spread_experts(self.model, n_experts, size)
+        self._expert_group = group
 
     def accumulate(self, **batch: Any) -> Any:
         """Run a micro-batch forward and backward and return the model's output."""
@@ -117,33 +137,54 @@ class TrainEngine:
         """Updates made so far, over all stages (Adam's step)."""
         return self._inner.count()
 
+    def moments_of(self, name: str) -> tuple[str, ...]:
+        """Return which moments the optimizer keeps of a parameter."""
+        p = self.model.get_parameter(name)
+        muon = self._inner.config.kind == "muon" and is_hidden_matrix(name, p)
+        return (FIRST,) if muon else MOMENTS
+
+    def _fragments(self, flat: torch.Tensor, group: dict[str, Any]) -> list[Fragment]:
+        """Describe what a flat buffer of this rank holds of the matrices of a Muon group."""
+        found = []
+        for name in group["names"]:
+            p: Any = self.model.get_parameter(name)
+            add_up = partial(torch.distributed.all_reduce, group=p._dp_group)
+            start = offset = length = 0
+            if p._hp_mapping is not None:
+                start = p._hp_mapping.lp_fragment_address.start
+                offset = p._hp_mapping.hp_fragment_address.start
+                length = p._hp_mapping.hp_fragment_address.numel
+            found.append(Fragment(p.shape, n_blocks(name), start, offset, length, add_up))
+        return found
+
     def full_moments(self, key: str) -> Iterator[tuple[str, torch.Tensor]]:
         """Gather `exp_avg` or `exp_avg_sq` of each parameter; a collective over all ranks."""
         from deepspeed.utils import safe_get_full_optimizer_state
 
         for name, p in self._trainable():
-            yield name, safe_get_full_optimizer_state(p, key)
+            if key in self.moments_of(name):
+                yield name, self._whole(name, safe_get_full_optimizer_state(p, key))
 
     def full_masters(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Gather the fp32 weights behind each parameter; a collective over all ranks."""
         from deepspeed.utils import safe_get_full_fp32_param
 
         for name, p in self._trainable():
-            yield name, safe_get_full_fp32_param(p)
+            yield name, self._whole(name, safe_get_full_fp32_param(p))
 
     def set_moment(self, name: str, key: str, value: torch.Tensor) -> None:
         """Set `exp_avg` or `exp_avg_sq` of a parameter from its full value, on every rank."""
         from deepspeed.utils import safe_set_full_optimizer_state
 
         p = self.model.get_parameter(name)
-        safe_set_full_optimizer_state(p, value.to(p.device), key)
+        safe_set_full_optimizer_state(p, self._part(name, value).to(p.device), key)
 
     def set_master(self, name: str, value: torch.Tensor) -> None:
         """Set the fp32 weights behind a parameter from their full value, on every rank."""
         from deepspeed.utils import safe_set_full_fp32_param
 
         p = self.model.get_parameter(name)
-        safe_set_full_fp32_param(p, value.to(p.device))
+        safe_set_full_fp32_param(p, self._part(name, value).to(p.device))
 
     def set_updates(self, count: int) -> None:
         """Set the number of updates made so far."""
@@ -152,6 +193,16 @@ class TrainEngine:
     def close(self) -> None:
         """Release DeepSpeed's hooks and buffers."""
         self._engine.destroy()
+
+    def _whole(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        if self._expert_group is None or name not in self._parts:
+            return value
+        return self._expert_group.whole(value)
+
+    def _part(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        if self._expert_group is None or name not in self._parts:
+            return value
+        return self._expert_group.part(value)
 
     def _trainable(self) -> list[tuple[str, nn.Parameter]]:
         return [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]

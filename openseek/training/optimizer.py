@@ -1,4 +1,4 @@
-"""AdamW that asks before it updates.
+"""AdamW, and Muon beside it, that ask before they update.
 
 DeepSpeed reduces the gradients, computes their global norm and clips them inside its own `step`,
 and then calls the optimizer it wraps. Asking there is the one moment at which the norm is known
@@ -8,13 +8,16 @@ and nothing has been changed yet, for every ZeRO stage.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.optim.adamw import adamw
 
 from openseek.config.training import OptimizerConfig
+from openseek.training.muon import Fragment, is_hidden_matrix, muon_step, n_blocks
+
+FIRST, SECOND = "exp_avg", "exp_avg_sq"
 
 
 class GuardedAdamW(torch.optim.Optimizer):
@@ -33,15 +36,18 @@ class GuardedAdamW(torch.optim.Optimizer):
     def __init__(self, groups: Sequence[dict[str, Any]], config: OptimizerConfig) -> None:
         super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0})
         self.config = config
+        self.fragments: Callable[[torch.Tensor, dict[str, Any]], list[Fragment]] = whole_fragments
 
     def ensure_state(self, parameters: Iterable[torch.Tensor]) -> None:
         """Create zero moments for the tensors that will be updated."""
+        only_first = {id(p) for g in self.param_groups if g.get("muon") for p in g["params"]}
         for p in parameters:
             self.state[p] = {
                 "step": torch.zeros((), dtype=torch.float32, device=p.device),
-                "exp_avg": torch.zeros_like(p, memory_format=torch.preserve_format),
-                "exp_avg_sq": torch.zeros_like(p, memory_format=torch.preserve_format),
+                FIRST: torch.zeros_like(p, memory_format=torch.preserve_format),
             }
+            if id(p) not in only_first:
+                self.state[p][SECOND] = torch.zeros_like(p, memory_format=torch.preserve_format)
 
     def set_count(self, count: int) -> None:
         """Set the number of updates made so far, for the correction of the moments' bias."""
@@ -59,37 +65,78 @@ class GuardedAdamW(torch.optim.Optimizer):
             return
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
-            states = [self.state[p] for p in parameters]
-            adamw(
-                parameters,
-                [p.grad for p in parameters],
-                [s["exp_avg"] for s in states],
-                [s["exp_avg_sq"] for s in states],
-                [],
-                [s["step"] for s in states],
-                fused=self.config.fused,
-                amsgrad=False,
-                beta1=self.config.beta1,
-                beta2=self.config.beta2,
+            if group.get("muon"):
+                self._muon(group, parameters)
+            else:
+                self._adamw(group, parameters)
+
+    def _muon(self, group: dict[str, Any], parameters: list[torch.Tensor]) -> None:
+        for p in parameters:
+            state = self.state[p]
+            state["step"] += 1
+            muon_step(
+                p,
+                cast(torch.Tensor, p.grad),
+                state[FIRST],
+                self.fragments(p, group),
                 lr=group["lr"],
+                beta=self.config.momentum,
                 weight_decay=group["weight_decay"],
-                eps=self.config.eps,
-                maximize=False,
             )
+
+    def _adamw(self, group: dict[str, Any], parameters: list[torch.Tensor]) -> None:
+        states = [self.state[p] for p in parameters]
+        adamw(
+            parameters,
+            [cast(torch.Tensor, p.grad) for p in parameters],
+            [s[FIRST] for s in states],
+            [s[SECOND] for s in states],
+            [],
+            [s["step"] for s in states],
+            fused=self.config.fused,
+            amsgrad=False,
+            beta1=self.config.beta1,
+            beta2=self.config.beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=self.config.eps,
+            maximize=False,
+        )
 
 
 def build_optimizer(
     named: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig
 ) -> GuardedAdamW:
-    """Build AdamW with weight decay for matrices only.
+    """Build AdamW with weight decay for matrices only; Muon moves hidden matrices, if asked for.
 
     Args:
         named: The model's parameters with their names.
-        config: Betas, epsilon, weight decay.
+        config: Kind, betas, epsilon, weight decay.
     """
-    trainable = [p for _, p in named if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    groups: dict[tuple[bool, bool, str], list[tuple[str, nn.Parameter]]] = {}
+    for name, p in named:
+        if p.requires_grad:
+            muon = config.kind == "muon" and is_hidden_matrix(name, p)
+            key = (p.ndim < 2, muon, getattr(p, "group_name", ""))
+            groups.setdefault(key, []).append((name, p))
+    found: list[dict[str, Any]] = []
+    for key in sorted(groups):
+        vector, muon, experts = key
+        group: dict[str, Any] = {
+            "params": [p for _, p in groups[key]],
+            "weight_decay": 0.0 if vector else config.weight_decay,
+        }
+        if experts:  # DeepSpeed's name for parameters that not all ranks share
+            group |= {"moe": True, "name": experts}
+        if muon:
+            group |= {"muon": True, "names": [name for name, _ in groups[key]]}
+        found.append(group)
+    return GuardedAdamW(found, config)
+
+
+def whole_fragments(p: torch.Tensor, group: dict[str, Any]) -> list[Fragment]:
+    """Describe a parameter that this process owns whole."""
+    number = next(i for i, q in enumerate(group["params"]) if q is p)
+    return [
+        Fragment(p.shape, n_blocks(group["names"][number]), 0, 0, p.numel(), lambda whole: whole)
     ]
-    return GuardedAdamW([g for g in groups if g["params"]], config)

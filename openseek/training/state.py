@@ -81,15 +81,16 @@ def load_optimizer(engine: TrainEngine, folder: Path) -> None:
     path = folder / OPTIMIZER / MOMENTS_FILE
     with safe_open(path, framework="pt") as f:
         found = set(f.keys())
-        if missing := [k for n in names for m in MOMENTS if (k := f"{m}.{n}") not in found]:
+        wanted = [(n, m) for n in names for m in engine.moments_of(n)]
+        if missing := [k for n, m in wanted if (k := f"{m}.{n}") not in found]:
             raise TrainingError(
                 f"the optimizer state has no {missing[0]!r} ({len(missing)} missing)",
                 where=str(path),
-                mend="It belongs to another model: give the stages the same `model` section.",
+                mend="It belongs to another model or optimizer: give the stages the same `model` "
+                "section and the same train.optimizer.kind.",
             )
-        for name in names:
-            for key in MOMENTS:
-                engine.set_moment(name, key, f.get_tensor(f"{key}.{name}"))
+        for name, key in wanted:
+            engine.set_moment(name, key, f.get_tensor(f"{key}.{name}"))
     with safe_open(folder / MODEL / WEIGHTS, framework="pt") as f:
         for name in names:
             engine.set_master(name, f.get_tensor(name))

@@ -5,7 +5,7 @@ import training_small as small
 from pydantic import ValidationError
 
 from openseek.config.runtime import RuntimeConfig
-from openseek.config.training import ParallelConfig, TrainConfig, TrainStepConfig
+from openseek.config.training import TrainConfig, TrainStepConfig
 from openseek.errors import ConfigError
 from openseek.training.ds_config import build_ds_config
 from openseek.training.launch import choose_world_size
@@ -16,9 +16,21 @@ def test_a_batch_that_is_no_multiple_of_the_micro_batch_is_refused():
         TrainConfig(batch_sequences=16, micro_batch=3)
 
 
-def test_expert_parallelism_is_refused_with_a_mend():
-    with pytest.raises(ValidationError, match="set it to 1"):
-        ParallelConfig(expert_parallel=2)
+def test_experts_that_do_not_divide_are_refused():
+    with pytest.raises(ValidationError, match=r"does not divide model\.n_routed_experts=4"):
+        small.step_config(parallel={"expert_parallel": 3})
+
+
+def test_ranks_that_cannot_share_experts_are_refused():
+    config = TrainConfig(batch_sequences=12, parallel={"expert_parallel": 2})
+    assert build_ds_config(config.model_copy(update={"micro_batch": 2}), 2)
+    with pytest.raises(ConfigError, match=r"3 ranks cannot form groups of .*expert_parallel=2"):
+        build_ds_config(config, world_size=3)
+
+
+def test_ranks_that_cannot_share_a_step_are_refused():
+    with pytest.raises(ConfigError, match="4 micro-batches a step cannot be shared by 3 ranks"):
+        build_ds_config(TrainConfig(), world_size=3)
 
 
 def test_a_stage_without_a_single_step_is_refused():
@@ -53,3 +65,8 @@ def test_deepspeed_batch_sizes_are_consistent():
     product = ds["train_micro_batch_size_per_gpu"] * ds["gradient_accumulation_steps"] * 4
     assert ds["train_batch_size"] == product
     assert ds["bf16"]["enabled"]
+
+
+def test_compiling_with_zero_3_is_refused():
+    with pytest.raises(ValidationError, match="compile does not go with zero_stage=3"):
+        TrainConfig(compile=True, zero_stage=3)
