@@ -111,7 +111,7 @@ class FolderOutput:
     def commit_checkpoint(self, step: int, folder: Path, meta: Json) -> None:
         """Move a folder into `_checkpoints/{step}`; its `_COMMIT.json` comes last."""
         target = self.root / "_checkpoints" / str(step)
-        shutil.rmtree(target, ignore_errors=True)
+        self.discard_checkpoint(step)
         target.parent.mkdir(parents=True, exist_ok=True)
         files = {
             p.relative_to(folder).as_posix(): [p.stat().st_size, sha256_file(p)]
@@ -119,6 +119,9 @@ class FolderOutput:
             if p.is_file()
         }
         shutil.move(str(folder), target)
+        for name in files:
+            with (target / name).open("rb") as f:
+                os.fsync(f.fileno())
         self._write_json(target / "_COMMIT.json", json.dumps({"files": files, "meta": meta}))
 
     def load_checkpoint(self, step: int) -> tuple[Path, Json]:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from openseek.config.base import Count, Section, runtime
 from openseek.config.model import ModelConfig
+from openseek.config.monitoring import MonitorConfig
 
 
 class ScheduleConfig(Section):
@@ -111,16 +112,22 @@ class CheckpointConfig(Section):
         200, "Optimizer steps between two checkpoints. 0: none within the stage.", ge=0
     )
     keep: int = runtime(
-        2, "Checkpoints kept; two, so that a damaged newest one costs little.", ge=1
+        2,
+        "Checkpoints kept; two, so that a damaged newest one costs little. Up to two more are kept "
+        "where the guard might have to go back further.",
+        ge=1,
     )
 
 
 class GuardConfig(Section):
-    """Skip bad updates before they happen.
+    """Skip bad updates before they happen; go back when that does not help.
 
     A loss or gradient norm that is not finite is always skipped. A finite one is skipped when it
-    lies `sigma` standard deviations above the mean of the last `window` accepted steps.
-    Source of the defaults: OLMo-core's SkipStepOptimizer (6 sigma over 128 steps).
+    lies `sigma` standard deviations above the mean of the last `window` accepted steps. When more
+    than `max_skips` steps within the window were skipped, the weights may be what is bad: training
+    goes back to before the first of them, and on without the data from there to the last of them.
+    Source of the defaults: OLMo-core's SkipStepOptimizer (6 sigma over 128 steps); going back past
+    the batches before and during a spike: PaLM (arXiv 2204.02311), section 5.1.
     """
 
     sigma: float = Field(
@@ -138,8 +145,20 @@ class GuardConfig(Section):
     max_skips: int = Field(
         10,
         ge=0,
-        description="Skipped steps within `window` steps after which the stage stops with an error "
-        "that names the documents.",
+        description="Skipped steps within `window` steps that are borne; one more and training "
+        "goes back.",
+    )
+    max_rewinds: int = Field(
+        2,
+        ge=0,
+        description="Times that a stage goes back. Once more, and it stops with an error that "
+        "names the documents.",
+    )
+    rewind_margin: int = Field(
+        0,
+        ge=0,
+        description="Steps before the first skipped one whose data is left out as well when "
+        "training goes back: what made the weights bad may lie there (PaLM: about 100).",
     )
 
 
@@ -215,6 +234,9 @@ class TrainConfig(Section):
     )
     checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="Mid-stage checkpoints.")
     guard: GuardConfig = Field(GuardConfig(), description="Skipping of bad updates.")
+    monitor: MonitorConfig = Field(
+        MonitorConfig(), description="What is watched: replicas, stalls, experts, speed."
+    )
     parallel: ParallelConfig = Field(ParallelConfig(), description="Model parallelism.")
 
     @model_validator(mode="after")

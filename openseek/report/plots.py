@@ -80,6 +80,7 @@ def line_chart(
     y_format: Format = compact,
     references: Sequence[tuple[float, str]] = (),
     spans: Sequence[tuple[float, float, str]] = (),
+    marks: Sequence[float] = (),
     log_y: bool = False,
     zero: bool = False,
     width: float = 560,
@@ -96,6 +97,7 @@ def line_chart(
         y_format: Prints a value of y.
         references: Horizontal lines (value, name).
         spans: Parts of the x axis (from, to, name): the stages of training.
+        marks: Values of x to mark with a vertical line.
         log_y: Logarithmic y axis; values of zero and below are left out.
         zero: Whether the y axis begins at zero.
         width: Width of the view box.
@@ -120,6 +122,9 @@ def line_chart(
     ]
     for value, _ in lines:
         parts.append(line(left, y_scale(value), right, y_scale(value), "ref"))
+    for x in marks:
+        if min(xs) <= x <= max(xs):
+            parts.append(line(x_scale(x), top, x_scale(x), bottom, "skip"))
     for s, points in curves:
         parts.append(_path(s, points, x_scale, y_scale))
     parts.append(_end_labels(curves, lines, y_scale, right, top, bottom))

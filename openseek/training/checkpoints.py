@@ -20,12 +20,15 @@ class CheckpointPublisher:
 
     Args:
         out: The step's output.
-        keep: Checkpoints to keep.
+        keep: Newest checkpoints to keep.
+        reach: Steps that the guard may have to go back: a checkpoint at least this far behind the
+            last one is kept too, and the one that will take its place.
     """
 
-    def __init__(self, out: Output, keep: int) -> None:
+    def __init__(self, out: Output, keep: int, reach: int = 0) -> None:
         self._out = out
         self._keep = keep
+        self._reach = reach
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._jobs: list[Future[None]] = []
 
@@ -36,6 +39,12 @@ class CheckpointPublisher:
                 job.result()
         self._jobs = [job for job in self._jobs if not job.done()]
         self._jobs.append(self._pool.submit(self._commit, step, folder))
+
+    def drain(self) -> None:
+        """Wait for the commits handed over so far and raise what one failed with."""
+        jobs, self._jobs = self._jobs, []
+        for job in jobs:
+            job.result()
 
     def finish(self) -> None:
         """Wait for all commits and raise what one failed with."""
@@ -54,8 +63,32 @@ class CheckpointPublisher:
         )
         shutil.rmtree(folder, ignore_errors=True)
         log.info("checkpoint step=%d committed", step)
-        for old in self._out.checkpoints()[: -self._keep]:
+        for old in outdated(self._out.checkpoints(), self._keep, self._reach):
             self._out.discard_checkpoint(old)
+
+
+def outdated(steps: list[int], keep: int, reach: int = 0) -> list[int]:
+    """Return which checkpoints can go; see `CheckpointPublisher`.
+
+    Args:
+        steps: The steps of all checkpoints, ascending.
+        keep: Newest ones to keep.
+        reach: Steps that the guard may have to go back.
+    """
+    if not steps:
+        return []
+    far = [s for s in steps if s <= steps[-1] - reach]
+    anchor = far[-1] if far else steps[0]
+    heir = [s for s in steps if s > anchor][:1]  # the next anchor, once it is far enough behind
+    kept = {*steps[-keep:], anchor, *heir}
+    return [s for s in steps if s not in kept]
+
+
+def rewind(out: Output, first: int) -> None:
+    """Discard the checkpoints after a step, newest first: they are of a course that was left."""
+    for step in reversed(out.checkpoints()):
+        if step > first:
+            out.discard_checkpoint(step)
 
 
 def newest(out: Output, course: str) -> Path | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,16 @@ def imbalance(load: dict[str, Tensor]) -> dict[str, float]:
         for name, counts in load.items()
         if counts.sum() > 0
     }
+
+
+def bias_ranges(model: nn.Module) -> dict[str, list[float]]:
+    """Return the lowest and highest router bias, by layer."""
+    end = ".gate.e_score_correction_bias"
+    named = {n.removesuffix(end): b for n, b in model.named_buffers() if n.endswith(end)}
+    if not named:
+        return {}
+    both_L2 = torch.stack([torch.stack([b.min(), b.max()]) for b in named.values()])
+    return dict(zip(named, both_L2.tolist(), strict=True))
 
 
 def router_entropy(load: dict[str, Tensor]) -> dict[str, float]:

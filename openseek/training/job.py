@@ -11,6 +11,8 @@ from typing import Any
 from openseek.artifacts.files import FileSet
 from openseek.config.base import Section
 from openseek.config.training import TrainStepConfig
+from openseek.errors import OpenSeekError
+from openseek.training.guard import Rewind
 
 MODEL, OPTIMIZER = "model", "optimizer"  # folders of a training state
 
@@ -28,6 +30,7 @@ class Job(Section):
         resume: Checkpoint to go on from, if there is one.
         scratch: Folder for checkpoints, logs and the result.
         threads: CPU threads of a rank.
+        rewinds: Steps whose data the guard has left out so far.
     """
 
     config: TrainStepConfig
@@ -39,11 +42,17 @@ class Job(Section):
     resume: str | None = None
     scratch: str
     threads: int = 1
+    rewinds: tuple[Rewind, ...] = ()
 
     @property
     def result(self) -> Path:
         """Folder that holds the result once the ranks are done."""
         return Path(self.scratch) / "result"
+
+    @property
+    def rewind_file(self) -> Path:
+        """File that the ranks leave when they ended to be started again further back."""
+        return Path(self.scratch) / "rewind.json"
 
     def checkpoint(self, step: int) -> Path:
         """Return the folder of a checkpoint."""
@@ -60,6 +69,24 @@ def course_digest(config: TrainStepConfig, seed: int, inputs: Mapping[str, FileS
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
+def error_file(scratch: Path, rank: int) -> Path:
+    """Return the file in which a rank leaves the error that ended it."""
+    return scratch / f"rank{rank}.error.json"
+
+
+def write_error(scratch: Path, rank: int, error: BaseException) -> None:
+    """Leave an error for the parent, which raises it again."""
+    known = error if isinstance(error, OpenSeekError) else None
+    record = {
+        "kind": type(error).__name__,
+        "what": known.what if known else f"{type(error).__name__}: {error}",
+        "where": known.where if known else f"rank {rank}",
+        "mend": known.mend if known else "",
+        "known": known is not None,
+    }
+    error_file(scratch, rank).write_text(json.dumps(record), encoding="utf-8")
+
+
 def read_progress(checkpoint: Path) -> dict[str, Any]:
-    """Read where a checkpoint stands: step, identity, guard state."""
+    """Read where a checkpoint stands: step, identity, guard, rewinds, alarms."""
     return json.loads((checkpoint / "progress.json").read_text(encoding="utf-8"))

@@ -18,13 +18,23 @@ import torch
 
 from openseek.errors import TrainingError
 from openseek.model import update_router_biases
+from openseek.training.alarms import ExpertAlarm
 from openseek.training.engine import TrainEngine
-from openseek.training.figures import Accumulator, StepFigures, imbalance, router_entropy
-from openseek.training.guard import Guard
-from openseek.training.job import Job
+from openseek.training.figures import (
+    Accumulator,
+    StepFigures,
+    bias_ranges,
+    imbalance,
+    router_entropy,
+)
+from openseek.training.guard import Guard, rewound
+from openseek.training.job import Job, write_error
 from openseek.training.metrics import MetricsFile
+from openseek.training.replicas import check_replicas
 from openseek.training.schedule import learning_rate
+from openseek.training.speed import SpeedMeter
 from openseek.training.state import save_state
+from openseek.training.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +57,7 @@ class Data(Protocol):
 
 
 class Loop:
-    """Train one stage from `first_step` to its end.
+    """Train one stage from `first_step` to its end, or until the guard wants to go back.
 
     Args:
         job: What to train.
@@ -80,58 +90,69 @@ class Loop:
         self.world_size = world_size
         self.report = report
         self.guard = Guard(self.train.guard)
-        self.step_seconds: list[float] = []
+        self.alarm = ExpertAlarm(self.train.monitor.experts)
+        self.meter = SpeedMeter(job.config, device)
+        self._goes_back = False
+
+    def load(self, progress: dict[str, Any]) -> None:
+        """Take over the state of a checkpoint's `progress.json`."""
+        self.guard.load(progress["guard"])
+        self.alarm.load(progress["alarm"])
 
     def run(self, first_step: int, metrics_before: Path | None) -> None:
-        """Run all steps; write `metrics.jsonl` and the final state to the job's result folder."""
+        """Run all steps; write `metrics.jsonl` and the final state to the job's result folder.
+
+        When the guard wants to go back, the ranks end early, without a result: the job's
+        `rewind_file` then says what to leave out.
+        """
         metrics = MetricsFile(self.job.result / METRICS, metrics_before) if self.rank == 0 else None
-        every = self.train.checkpoint.every_steps
         self.engine.model.train()
-        for step in range(first_step, self.config.n_steps):
-            begin = time.perf_counter()
-            record = self.step(step)
-            self.step_seconds.append(time.perf_counter() - begin)
+        with self._watchdog() as watchdog:
+            for step in range(first_step, self.config.n_steps):
+                watchdog.beat(step)
+                record = self._left_out(step) or self._timed_step(step, watchdog)
+                if metrics is not None:
+                    metrics.write(record)
+                    self._progress(record)
+                if self._goes_back:
+                    break
+                self._maybe_checkpoint(step + 1)
             if metrics is not None:
-                metrics.write(record)
-                self._progress(record)
-            done = step + 1
-            if every and done % every == 0 and done < self.config.n_steps:
-                self.checkpoint(done)
-        if metrics is not None:
-            metrics.close()
-        save_state(self.engine, self.config.model, self.job.result, rank=self.rank)
+                metrics.close()
+            watchdog.beat(self.config.n_steps)
+            if not self._goes_back:
+                save_state(self.engine, self.config.model, self.job.result, rank=self.rank)
 
     def step(self, step: int) -> dict[str, Any]:
         """Make one optimizer step and return its line of `metrics.jsonl`."""
         torch.manual_seed((self.job.seed * 1_000_003 + step) * 65_536 + self.rank & (1 << 62) - 1)
         figures = self._accumulate(step)
-        lr = learning_rate(
-            self.config.schedule, step, self.config.n_steps, self.config.tokens_per_step
-        )
+        self._compare_replicas(step)
         reason: list[str | None] = []
 
         def accept(norm: float) -> bool:
             reason.append(self.guard.reason(figures.loss, norm))
             return reason[0] is None
 
-        norm, updated = self.engine.update(lr, accept)
+        norm, updated = self.engine.update(self._lr(step), accept)
         if updated:
             self.guard.accept(figures.loss, norm)
         load = self._balance(updated)
         record = {
-            "step": step,
-            "tokens": (step + 1) * self.config.tokens_per_step,
-            "lr": lr,
+            **self._base(step, reason[0]),
             "loss": figures.loss,
             "parts": figures.parts,
             "by_category": figures.by_category,
             "grad_norm": norm if norm >= 0 else None,
             "expert_load": imbalance(load),
             "router_entropy": router_entropy(load),
-            "skipped": reason[0],
+            "router_bias": bias_ranges(self.engine.model),
         }
+        if alarms := self.alarm.update({name: c.tolist() for name, c in load.items()}):
+            record["alarms"] = alarms
+            self.report("alarm", step=step, alarms=alarms)
         if not updated:
-            record["documents"] = self._skipped(step, str(reason[0]))
+            record["documents"] = self._skip(step, str(reason[0]))
         return record
 
     def checkpoint(self, done: int) -> None:
@@ -148,10 +169,51 @@ class Loop:
                 "course": self.job.course,
                 "world_size": self.world_size,
                 "guard": self.guard.state(),
+                "alarm": self.alarm.state(),
+                "rewinds": [r.model_dump(mode="json") for r in self.job.rewinds],
             }
             text = json.dumps(progress, sort_keys=True)
             (folder / "progress.json").write_text(text, encoding="utf-8")
             self.report("checkpoint", step=done, folder=str(folder))
+
+    def _timed_step(self, step: int, watchdog: Watchdog) -> dict[str, Any]:
+        begin = time.perf_counter()
+        record = self.step(step)
+        seconds = time.perf_counter() - begin
+        self.meter.add(step, seconds)
+        watchdog.beat(step + 1, seconds)  # a checkpoint has a time of its own
+        return record
+
+    def _left_out(self, step: int) -> dict[str, Any] | None:
+        """Return the line of a step whose data is left out; None for a step to be made."""
+        found = rewound(self.job.rewinds, step)
+        if found is None:
+            return None
+        return {
+            **self._base(step, found[1]),
+            "rewind": found[0],
+            "loss": None,
+            "parts": {},
+            "by_category": {},
+            "grad_norm": None,
+            "expert_load": {},
+            "router_entropy": {},
+            "router_bias": {},
+            "documents": self._documents(step),
+        }
+
+    def _base(self, step: int, skipped: str | None) -> dict[str, Any]:
+        tokens = (step + 1) * self.config.tokens_per_step
+        return {"step": step, "tokens": tokens, "lr": self._lr(step), "skipped": skipped}
+
+    def _lr(self, step: int) -> float:
+        config = self.config
+        return learning_rate(config.schedule, step, config.n_steps, config.tokens_per_step)
+
+    def _maybe_checkpoint(self, done: int) -> None:
+        every = self.train.checkpoint.every_steps
+        if every and done % every == 0 and done < self.config.n_steps:
+            self.checkpoint(done)
 
     def _accumulate(self, step: int) -> StepFigures:
         batch = self.data.batch(step, self.train.batch_sequences)
@@ -170,28 +232,66 @@ class Loop:
                 self.engine.micro_step()
         return sums.reduce(self.train.n_micro, self.device)
 
+    def _compare_replicas(self, step: int) -> None:
+        every, saves = self.train.monitor.replicas_every, self.train.checkpoint.every_steps
+        # Before a checkpoint too: none may be made of weights that differ.
+        if every and ((step + 1) % every == 0 or (saves and (step + 1) % saves == 0)):
+            sharded = self.train.zero_stage == 3
+            check_replicas(self.engine.model, step, self.device, sharded=sharded)
+
     def _balance(self, updated: bool) -> dict[str, torch.Tensor]:
         rate = self.config.model.balance.bias_update_rate if updated else 0.0
         return update_router_biases(self.engine.model, rate, torch.distributed.all_reduce)
 
-    def _skipped(self, step: int, reason: str) -> list[str]:
+    def _documents(self, step: int) -> list[str]:
         by_sequence = self.data.document_ids(step, self.train.batch_sequences)
-        documents = list(dict.fromkeys(d for ids in by_sequence for d in ids))
+        return list(dict.fromkeys(d for ids in by_sequence for d in ids))
+
+    def _skip(self, step: int, reason: str) -> list[str]:
+        """Record a skipped step; return its documents."""
+        documents = self._documents(step)
         log.warning("step=%d skipped=%r documents=%s", step, reason, documents)
-        if self.guard.skip(step):
-            shown = ", ".join(documents[:8]) + (", ..." if len(documents) > 8 else "")
-            raise TrainingError(
-                f"{reason} at step {step}, and more than {self.guard.config.max_skips} steps were "
-                f"skipped within the last {self.guard.config.window}; documents of the last one: "
-                f"{shown}",
-                where=f"stage {self.config.stage}",
-                mend="Look at these documents, lower schedule.lr_peak, or raise "
-                "train.guard.max_skips.",
-            )
+        self.report("skip", step=step, reason=reason, documents=documents)
+        if self.guard.skip(step, reason):
+            self._go_back(step, reason, documents)
         return documents
 
+    def _go_back(self, step: int, reason: str, documents: list[str]) -> None:
+        config = self.guard.config
+        if len(self.job.rewinds) >= config.max_rewinds:
+            shown = ", ".join(documents[:8]) + (", ..." if len(documents) > 8 else "")
+            raise TrainingError(
+                f"{reason} at step {step}, and more than {config.max_skips} steps were skipped "
+                f"within the last {config.window}, after {len(self.job.rewinds)} rewinds; "
+                f"documents of the last one: {shown}",
+                where=f"stage {self.config.stage}",
+                mend="Look at these documents, lower schedule.lr_peak, or raise "
+                "train.guard.max_skips or train.guard.max_rewinds.",
+            )
+        self._goes_back = True
+        rewinds = [*self.job.rewinds, self.guard.rewind()]
+        log.warning("step=%d rewind first=%d last=%d", step, rewinds[-1].first, rewinds[-1].last)
+        if self.rank == 0:
+            text = json.dumps([r.model_dump(mode="json") for r in rewinds])
+            self.job.rewind_file.write_text(text, encoding="utf-8")
+
+    def _watchdog(self) -> Watchdog:
+        scratch = Path(self.job.scratch)
+
+        def on_stall(step: int, seconds: float) -> None:
+            self.report("stall", step=step, seconds=seconds, stacks=str(scratch))
+
+        return Watchdog(
+            self.train.monitor,
+            scratch / f"rank{self.rank}.stacks.txt",
+            where=f"stage {self.config.stage}, rank {self.rank}",
+            on_stall=on_stall,
+            on_failure=lambda error: write_error(scratch, self.rank, error),
+        )
+
     def _progress(self, record: dict[str, Any]) -> None:
-        recent = self.step_seconds[-20:]
+        if "rewind" in record:
+            return
         self.report(
             "progress",
             done=record["tokens"],
@@ -199,16 +299,11 @@ class Loop:
             step=record["step"],
             loss=record["loss"],
             lr=record["lr"],
-            tokens_per_s=len(recent) * self.config.tokens_per_step / sum(recent),
+            grad_norm=record["grad_norm"],
+            **self.meter.recent(),
         )
 
 
-def speed(loop: Loop) -> dict[str, float]:
-    """Return tokens per second over the steps of this process, without the first two."""
-    counted = loop.step_seconds[2:] or loop.step_seconds
-    if not counted:
-        return {"tokens_per_s": 0.0, "seconds": 0.0}
-    return {
-        "tokens_per_s": len(counted) * loop.config.tokens_per_step / sum(counted),
-        "seconds": sum(loop.step_seconds),
-    }
+def speed(loop: Loop) -> dict[str, Any]:
+    """Return what depends on the machine: see `SpeedMeter.summary`."""
+    return loop.meter.summary()

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+MOST_EVENTS = 500  # of a kind in the summary; metrics.jsonl has them all
+MOST_DOCUMENTS = 64  # named for each skipped step
+
 
 class MetricsFile:
     """`metrics.jsonl` of a run that may go on from a checkpoint.
@@ -46,13 +49,23 @@ def summarise(path: Path, points: int = 200) -> dict[str, Any]:
         points: Most points in the curve; each is the mean of equally many steps.
 
     Returns:
-        loss_first, loss_last, loss_min, loss_last_mean (over the last tenth), by_category_last,
-        skipped, curve.
+        steps, loss_first, loss_last, loss_min; means over the last tenth: loss_tail, parts_tail,
+        by_category_tail, expert_load_tail, router_entropy_tail, grad_norm_tail; skipped (step,
+        tokens, reason, rewind, documents), rewinds (first and last step left out), alarms, curve.
     """
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     good = [r for r in records if r["loss"] is not None]
+    events = {
+        "skipped": [_skipped(r) for r in records if r["skipped"]][:MOST_EVENTS],
+        "rewinds": _rewinds(records),
+        "alarms": [
+            {"step": r["step"], "tokens": r["tokens"], **alarm}
+            for r in records
+            for alarm in r.get("alarms", ())
+        ][:MOST_EVENTS],
+    }
     if not good:
-        return {"steps": len(records), "skipped": [], "curve": []}
+        return {"steps": len(records), **events, "curve": []}
     losses = [r["loss"] for r in good]
     tail = good[-max(1, len(good) // 10) :]
     width = math.ceil(len(good) / points)
@@ -68,9 +81,30 @@ def summarise(path: Path, points: int = 200) -> dict[str, Any]:
         "expert_load_tail": _mean_by([r["expert_load"] for r in tail]),
         "router_entropy_tail": _mean_by([r["router_entropy"] for r in tail]),
         "grad_norm_tail": _mean([r["grad_norm"] for r in tail if r["grad_norm"] is not None]),
-        "skipped": [{"step": r["step"], "reason": r["skipped"]} for r in records if r["skipped"]],
+        **events,
         "curve": [_point(chunk) for chunk in chunks],
     }
+
+
+def _skipped(record: dict[str, Any]) -> dict[str, Any]:
+    documents = record.get("documents", [])
+    return {
+        "step": record["step"],
+        "tokens": record["tokens"],
+        "reason": record["skipped"],
+        "rewind": record.get("rewind"),
+        "documents": documents[:MOST_DOCUMENTS],
+        "n_documents": len(documents),
+    }
+
+
+def _rewinds(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for r in records:
+        if "rewind" in r:
+            new = {"rewind": r["rewind"], "first": r["step"], "last": r["step"]}
+            found.setdefault(r["rewind"], new)["last"] = r["step"]
+    return [found[number] for number in sorted(found)]
 
 
 def _point(chunk: list[dict[str, Any]]) -> dict[str, Any]:
@@ -82,7 +116,10 @@ def _point(chunk: list[dict[str, Any]]) -> dict[str, Any]:
         "loss": _mean([r["loss"] for r in chunk]),
         "grad_norm": _mean([r["grad_norm"] for r in chunk if r["grad_norm"] is not None]),
         "by_category": _mean_by([r["by_category"] for r in chunk]),
+        "parts": _mean_by([r["parts"] for r in chunk]),
         "expert_load": _mean_by([r["expert_load"] for r in chunk]),
+        "router_entropy": _mean_by([r["router_entropy"] for r in chunk]),
+        "router_bias": last["router_bias"],
     }
 
 

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from openseek.errors import OpenSeekError, TrainingError
-from openseek.training.job import Job, read_progress
+from openseek.errors import TrainingError
+from openseek.training.job import Job, read_progress, write_error
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +39,7 @@ def run_rank(job_path: Path, send: Callable[[str], None], rendezvous: Path | Non
         _train(Job.model_validate_json(job_path.read_text(encoding="utf-8")), send, rendezvous)
     except BaseException as error:
         traceback.print_exc()
-        known = error if isinstance(error, OpenSeekError) else None
-        record = {
-            "kind": type(error).__name__,
-            "what": known.what if known else f"{type(error).__name__}: {error}",
-            "where": known.where if known else f"rank {rank}",
-            "mend": known.mend if known else "",
-            "known": known is not None,
-        }
-        path = job_path.parent / f"rank{rank}.error.json"
-        path.write_text(json.dumps(record), encoding="utf-8")
+        write_error(job_path.parent, rank, error)
         return 1
     return 0
 
@@ -76,7 +67,7 @@ def _train(job: Job, send: Callable[[str], None], rendezvous: Path | None) -> No
     first_step = _restore(job, engine)
     loop = Loop(job, engine, data, device=device, rank=rank, world_size=world_size, report=report)
     if job.resume:
-        loop.guard.load(read_progress(Path(job.resume))["guard"])
+        loop.load(read_progress(Path(job.resume)))
     report("start", step=first_step, setup_s=time.perf_counter() - begin)
     loop.run(first_step, Path(job.resume) / "metrics.jsonl" if job.resume else None)
     _write_speed(job, loop, rank, first_step)

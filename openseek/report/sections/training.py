@@ -2,82 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Any
-
 from openseek.report import fmt
-from openseek.report.html import Html, figure, fold, grid, join, section, sub, table, two_sizes
+from openseek.report.html import Html, figure, grid, section, sub, table, two_sizes
 from openseek.report.plots import Series, heatmap, line_chart
-from openseek.report.record import Json, RunRecord, StepRecord, dig, mapping, rows
-from openseek.report.scales import Point, smooth
+from openseek.report.record import Json, RunRecord, StepRecord, dig, mapping
 from openseek.report.sections.common import category_colors, finite_items
+from openseek.report.sections.curves import Curves, layer_name, natural, read_curves
 from openseek.report.sections.headline import tokens_of
+from openseek.report.sections.training_health import events, health, n_skipped
 
 HEAT_COLUMNS = 48
-
-
-@dataclass(frozen=True)
-class Curves:
-    """All stages' logs on one axis.
-
-    Attributes:
-        rows: (tokens seen since the first stage, row of the log).
-        spans: (from, to, stage) in tokens.
-    """
-
-    rows: list[tuple[float, Json]]
-    spans: list[tuple[float, float, str]]
-
-    def line(self, *paths: str) -> list[Point]:
-        """Return the points of one figure, without the rows that lack it."""
-        found = []
-        for x, row in self.rows:
-            y = fmt.number(dig(row, *paths))
-            if y is not None:
-                found.append((x, y))
-        return found
-
-    def under(self, key: str, name: str) -> list[Point]:
-        """Return the points of one entry of a mapping; its name may have dots."""
-        found = [(x, fmt.number(mapping(row, key).get(name))) for x, row in self.rows]
-        return [(x, y) for x, y in found if y is not None]
-
-    def smooth(self, points: list[Point], share: float) -> list[Point]:
-        """Average over a window within each stage: a stage's start is a real jump."""
-        window = share * sum(end - start for start, end, _ in self.spans)
-        found: list[Point] = []
-        for start, end, _ in self.spans:
-            part = [p for p in points if start < p[0] <= end]
-            found += smooth(part, window / (end - start)) if end > start else part
-        return found or points
-
-    def keys(self, *paths: str) -> list[str]:
-        """List the names below a mapping in the rows, numbers in their order."""
-        found = dict.fromkeys(k for _, row in self.rows for k in mapping(row, *paths))
-        return sorted(found, key=natural)
-
-
-def natural(name: str) -> list[Any]:
-    """Sort key that reads numbers as numbers: layer 2 before layer 10."""
-    return [(1, int(p), "") if p.isdigit() else (0, 0, p) for p in re.split(r"(\d+)", name) if p]
-
-
-def read_curves(steps: list[StepRecord]) -> Curves:
-    """Put the stages' logs one after another; each counts its tokens from zero."""
-    before, found, spans = 0.0, [], []
-    for step in steps:
-        log = rows(step.metrics, "curve", "log")
-        at = [fmt.number(dig(r, "tokens", "tokens_seen", "step")) for r in log]
-        known = [x for x in at if x is not None]
-        # A log that already counts over all stages goes on where the last one stopped.
-        shift = 0.0 if known and before and min(known) >= before else before
-        found += [(x + shift, r) for x, r in zip(at, log, strict=True) if x is not None]
-        if known:
-            end = max(known) + shift
-            spans.append((before, end, step.stage or step.name))
-            before = end
-    return Curves(found, spans)
 
 
 def training(run: RunRecord) -> Html:
@@ -93,9 +27,10 @@ def training(run: RunRecord) -> Html:
         grid(
             _categories(curves),
             _plain(curves, "Learning rate", "lr", "per optimizer step"),
-            _norm(curves),
+            _norm(curves, curves.marks(steps, "skipped")),
             _load(curves),
         ),
+        health(steps, curves),
         grid(
             _load_map(
                 curves, "expert_load", "Expert load by layer over training", "max / mean", 1.0
@@ -103,7 +38,7 @@ def training(run: RunRecord) -> Html:
         ),
         _experts(steps),
         sub("By stage", _table(steps)),
-        _skipped(steps),
+        events(steps),
     )
 
 
@@ -177,7 +112,7 @@ def _plain(curves: Curves, title: str, key: str, unit: str) -> Html | None:
     return figure(title, chart)
 
 
-def _norm(curves: Curves) -> Html | None:
+def _norm(curves: Curves, skipped: list[float]) -> Html | None:
     points = curves.line("grad_norm")
     if not points:
         return None
@@ -192,8 +127,10 @@ def _norm(curves: Curves) -> Html | None:
         spans=curves.spans,
         log_y=wide,
         zero=not wide,
+        marks=skipped,
     )
-    return figure("Gradient norm", chart)
+    note = "Vertical lines: steps whose update was skipped." if skipped else ""
+    return figure("Gradient norm", chart, note)
 
 
 def _load(curves: Curves) -> Html | None:
@@ -201,7 +138,7 @@ def _load(curves: Curves) -> Html | None:
     if not layers:
         return None
     series = [
-        Series(_short(n), curves.smooth(curves.under("expert_load", n), 0.05), i)
+        Series(layer_name(n), curves.smooth(curves.under("expert_load", n), 0.05), i)
         for i, n in enumerate(layers[:8])
     ]
     chart = line_chart(
@@ -216,11 +153,6 @@ def _load(curves: Curves) -> Html | None:
     return figure(
         "Expert load", chart, "1 is perfect balance; the router's bias is what pushes it there."
     )
-
-
-def _short(layer: str) -> str:
-    numbers = re.findall(r"\d+", layer)
-    return f"layer {numbers[0]}" if numbers and not layer.startswith("mtp") else layer
 
 
 def _load_map(curves: Curves, key: str, title: str, unit: str, middle: float) -> Html | None:
@@ -244,7 +176,7 @@ def _load_map(curves: Curves, key: str, title: str, unit: str, middle: float) ->
     chart = two_sizes(
         lambda width: heatmap(
             cells,
-            rows=[_short(x) for x in layers],
+            rows=[layer_name(x) for x in layers],
             columns=names,
             label=title,
             x_label="tokens seen",
@@ -278,7 +210,7 @@ def _experts(steps: list[StepRecord]) -> Html | None:
     chart = two_sizes(
         lambda size: heatmap(
             cells,
-            rows=[_short(x) for x in layers],
+            rows=[layer_name(x) for x in layers],
             columns=list(range(width)),
             label="load of each expert",
             x_label="expert",
@@ -309,6 +241,7 @@ def _table(steps: list[StepRecord]) -> Html:
                 _worst(mapping(m, "expert_load_tail")),
                 fmt.exact(n_skipped(m)),
                 fmt.exact(dig(m, "tokens_per_s")),
+                fmt.percent(dig(m, "mfu")),
                 fmt.exact(dig(m, "world_size")),
                 fmt.duration(s.seconds),
             ]
@@ -323,6 +256,7 @@ def _table(steps: list[StepRecord]) -> Html:
         "expert load",
         "skipped",
         "tokens/s",
+        "MFU",
         "ranks",
         "time",
     ]
@@ -332,23 +266,3 @@ def _table(steps: list[StepRecord]) -> Html:
 def _worst(load: Json) -> str:
     values = [v for _, v in finite_items(load)]
     return fmt.fixed(max(values), 2) if values else fmt.DASH
-
-
-def n_skipped(metrics: Json) -> float | None:
-    """Return the number of skipped steps, however the step reports them."""
-    found = dig(metrics, "skipped", "skipped_steps")
-    return float(len(found)) if isinstance(found, list) else fmt.number(found)
-
-
-def _skipped(steps: list[StepRecord]) -> Html | None:
-    body = [
-        [s.stage or s.name, fmt.exact(dig(r, "step")), dig(r, "reason") or fmt.DASH]
-        for s in steps
-        for r in rows(s.metrics, "skipped")
-    ]
-    if not body:
-        return None
-    return fold(
-        join([f"{len(body)} skipped steps"]),
-        table(["stage", "step", "reason"], body[:200], text=(0, 2)),
-    )

@@ -227,7 +227,7 @@ def train_metrics(stage, index):
                 "tokens": (i + 1) * per_step,
                 "lr": lr,
                 "loss": base * 1.1 + rng.gauss(0, 0.06),
-                "parts": {"ce": base + rng.gauss(0, 0.07), "mtp": base + 0.6},
+                "parts": {"ce": base + rng.gauss(0, 0.07), "mtp": base + 0.6, "mtp_1": base + 0.6},
                 "by_category": {
                     c: base + d + rng.gauss(0, 0.12)
                     for c, d in (("foundation", 0.3), ("code", -0.6), ("math", -0.2), ("cot", 0.05))
@@ -243,6 +243,8 @@ def train_metrics(stage, index):
                     + rng.random() * 0.1
                     for k in (1, 2, 3)
                 },
+                "router_entropy": {f"layers.{k}.ffn": 1 - 0.2 * math.exp(-4 * t) for k in (1, 2)},
+                "router_bias": {f"layers.{k}.ffn": [-0.01 * t, 0.02 * t] for k in (1, 2)},
                 "skipped": "spike: gradient norm" if (index, i) == (0, 91) else None,
             }
         )
@@ -256,7 +258,26 @@ def train_metrics(stage, index):
         "loss_tail": curve[-1]["loss"],
         "grad_norm_tail": 0.71,
         "expert_load_tail": {f"layers.{k}.ffn": 1.1 + k / 40 for k in (1, 2, 3)},
-        "skipped": [{"step": 91, "reason": "spike: gradient norm 8.1"}] if index == 0 else [],
+        "skipped": [
+            {
+                "step": 91,
+                "tokens": 92 * per_step,
+                "reason": "spike: gradient norm 8.1",
+                "rewind": 1,
+                "documents": ["web-17", "web-18"],
+                "n_documents": 31,
+            }
+        ]
+        if index == 0
+        else [],
+        "rewinds": [{"rewind": 1, "first": 91, "last": 91}] if index == 0 else [],
+        "alarms": [
+            {"step": 120, "tokens": 1, "layer": "layers.2.ffn", "kind": "dead", "experts": [3, 5]}
+        ]
+        if index == 1
+        else [],
+        "mfu": 0.412,
+        "speed_curve": [{"step": i, "tokens_per_s": 21000.0 + i} for i in range(0, n, 20)],
         "tokens_per_s": 21480.0 - 300 * index,
         "seconds": 91.0 - 20 * index,
         "world_size": 2,

@@ -116,6 +116,12 @@ def test_full_run_shows_its_figures(full):
     assert "PSF-2.0" in shown["sources"]
     assert "unigram 7.14" in shown["training"]
     assert "spike: gradient norm 8.1" in shown["training"]
+    assert "web-17, web-18 and 29 more" in shown["training"]
+    assert "step 120: dead experts in layer 2: 3, 5" in shown["training"]
+    assert "41.2" in shown["training"]
+    charts = ("Multi-token prediction", "Router entropy", "Router bias", "Speed", "Rewinds")
+    assert all(title in shown["training"] for title in charts)
+    assert full.count('class="skip"') == 1
     assert "cot: 5.2 epochs" in shown["mixture"]
     assert "Mercury_7" in shown["decontamination"]
     assert "4.1e-6" in shown["export"]

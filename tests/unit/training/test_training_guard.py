@@ -7,7 +7,7 @@ import random
 import pytest
 
 from openseek.config.training import GuardConfig
-from openseek.training.guard import Guard
+from openseek.training.guard import Guard, Rewind, rewound
 
 CONFIG = GuardConfig(sigma=6, window=16, max_skips=2)
 
@@ -52,13 +52,33 @@ def test_sigma_zero_leaves_finite_values_alone():
 
 def test_skips_far_apart_are_forgiven():
     guard = Guard(CONFIG)
-    assert [guard.skip(step) for step in (0, 5, 30, 31)] == [False] * 4
-    assert guard.skip(32)
+    assert [guard.skip(step, "loss spike") for step in (0, 5, 30, 31)] == [False] * 4
+    assert guard.skip(32, "loss is not finite")
+    assert guard.rewind() == Rewind(
+        first=30, last=32, reasons={30: "loss spike", 31: "loss spike", 32: "loss is not finite"}
+    )
+
+
+def test_a_rewind_leaves_out_what_came_before_too():
+    guard = Guard(GuardConfig(window=16, max_skips=1, rewind_margin=100))
+    guard.skip(7, "loss spike")
+    guard.skip(9, "loss spike")
+    assert (guard.rewind().first, guard.rewind().last) == (0, 9)
+
+
+def test_what_rewinds_leave_out():
+    rewinds = [Rewind(first=3, last=5, reasons={4: "loss spike"}), Rewind(first=2, last=3)]
+    found = {step: rewound(rewinds, step) for step in range(1, 7)}
+    near = "near a skipped step"
+    assert found == {
+        1: None, 2: (2, near), 3: (1, near), 4: (1, "loss spike"), 5: (1, near), 6: None,
+    }  # fmt: skip
+    assert Rewind.model_validate_json(rewinds[0].model_dump_json()) == rewinds[0]
 
 
 def test_state_survives_json():
     guard = warmed_up()
-    guard.skip(3)
+    guard.skip(3, "loss spike")
     again = Guard(CONFIG)
     again.load(json.loads(json.dumps(guard.state())))
     assert again.state() == guard.state()

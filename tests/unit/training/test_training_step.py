@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import training_small as small
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from openseek.artifacts.folder import FolderFiles, FolderOutput
 from openseek.errors import ConfigError, TrainingError
@@ -21,15 +17,7 @@ from openseek.errors import ConfigError, TrainingError
 def killed(inputs_root, tmp_path_factory):
     """The output folder of a run whose process was killed after step 9 of 12."""
     out = tmp_path_factory.mktemp("killed") / "out"
-    done = subprocess.run(
-        [sys.executable, str(small.__file__), str(inputs_root), str(out), "9"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    small.run_killed(inputs_root, out, die_at_step=9)
     return out
 
 
@@ -47,6 +35,13 @@ def test_it_learns_and_reports(uninterrupted):
     assert metrics["curve"][-1]["step"] == small.STEPS - 1
     assert set(metrics["by_category_tail"]) == {"foundation", "math"}
     assert all(load >= 1 for load in metrics["expert_load_tail"].values())
+    assert metrics["mfu"] * metrics["peak_flops"] == pytest.approx(metrics["flops_per_s"])
+    assert [p["step"] for p in metrics["speed_curve"]] == list(range(small.STEPS))
+    assert all(p["memory_bytes"] > 0 for p in metrics["speed_curve"])
+    lines = small.lines(out)
+    assert {layer for r in lines for layer in r["router_bias"]} == set(lines[0]["expert_load"])
+    assert all(low <= high for r in lines for low, high in r["router_bias"].values())
+    assert not {"tokens_per_s", "mfu", "memory_bytes"} & {key for r in lines for key in r}
     assert set(small.content(out)) == {
         "metrics.jsonl",
         "model/config.json",
@@ -129,22 +124,10 @@ def test_the_next_stage_takes_over_weights_moments_and_biases(inputs_root, unint
     assert np.abs(after - before).max() == pytest.approx(1e-3, rel=1e-3)
 
 
-def with_poisoned_token(source: Path, target: Path, token: int) -> FolderFiles:
-    """Copy a training state and set the embedding of one token to NaN."""
-    for name, data in small.content(source).items():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (target / name).write_bytes(data)
-    path = target / "model" / "model.safetensors"
-    weights = load_file(path)
-    weights["model.embed_tokens.weight"][token] = np.nan
-    save_file(weights, path)
-    return FolderFiles(target)
-
-
 def test_a_batch_that_gives_nan_is_skipped_and_named(uninterrupted, tmp_path):
     rare = small.VOCAB - 1
     inputs = small.write_inputs(tmp_path / "data", rare=rare)
-    previous = with_poisoned_token(uninterrupted[0], tmp_path / "previous", rare)
+    previous = small.poisoned(uninterrupted[0], tmp_path / "previous", rare)
     metrics = small.run(small.step_config(), {**inputs, "previous": previous}, tmp_path / "out")
     skipped = [r for r in small.lines(tmp_path / "out") if r["skipped"]]
     assert len(skipped) == len(metrics["skipped"]) == 1
@@ -156,7 +139,7 @@ def test_a_batch_that_gives_nan_is_skipped_and_named(uninterrupted, tmp_path):
 
 
 def test_too_many_skips_stop_the_stage_and_name_documents(inputs_root, uninterrupted, tmp_path):
-    previous = with_poisoned_token(uninterrupted[0], tmp_path / "previous", 5)
+    previous = small.poisoned(uninterrupted[0], tmp_path / "previous", 5)
     inputs = {**small.open_inputs(inputs_root), "previous": previous}
     config = small.step_config(guard={"max_skips": 1})
     with pytest.raises(TrainingError, match=r"loss is not finite at step .*(math|foundation)-\d+"):

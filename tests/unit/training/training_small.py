@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
+from openseek.artifacts import Spec, Store, folder
+from openseek.artifacts.backend import LocalBackend
 from openseek.artifacts.context import StepContext
 from openseek.artifacts.files import sha256_file
 from openseek.artifacts.folder import FolderFiles, FolderOutput
 from openseek.config.runtime import RuntimeConfig
 from openseek.config.training import TrainStepConfig
+from openseek.mixture import StageData
 from openseek.training.step import train
 
 VOCAB = 64
@@ -73,6 +81,31 @@ def write_inputs(
     return open_inputs(root)
 
 
+def put_rare_token(root: Path, steps: Sequence[int], token: int) -> None:
+    """Put a token into the first sequence of the batches of some steps."""
+    for step in steps:
+        data = StageData.from_folders(root / "tokens", root / "mixture")
+        row = data.batch(step, BATCH).tokens_BT1[0]
+        for path in sorted((root / "tokens").glob("*.tokens.npy")):
+            tokens = np.load(path)
+            for start in range(0, len(tokens) - SEQ_LEN, SEQ_LEN):
+                if (tokens[start : start + SEQ_LEN + 1] == row).all():
+                    tokens[start + 5] = token
+            np.save(path, tokens)
+
+
+def poisoned(source: Path, target: Path, token: int, value: float = np.nan) -> FolderFiles:
+    """Copy a training state and set the embedding of one token."""
+    for name, data in content(source).items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(data)
+    path = target / "model" / "model.safetensors"
+    weights = load_file(path)
+    weights["model.embed_tokens.weight"][token] = value
+    save_file(weights, path)
+    return FolderFiles(target)
+
+
 def open_inputs(root: Path) -> dict[str, FolderFiles]:
     """Open what `write_inputs` wrote."""
     return {name: FolderFiles(root / name) for name in ("tokens", "mixture")}
@@ -125,15 +158,98 @@ def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def _run_and_die(root: str, out: str, at_step: int) -> None:
-    """Run the step and kill this process once a step is done, as `kill -9` would."""
+def _run_and_die(root: str, out: str, fields: str = "{}", previous: str = "") -> None:
+    """Run the step and kill this process, as `kill -9` would.
+
+    `die_at_step`, `die_at` (a number of progress events) and `die_in` (a point of the publication
+    of checkpoint 8, see `die_while_publishing`) say when; `store` is the root of a store to use.
+    """
+    train_fields = json.loads(fields)
+    store = train_fields.pop("store", None)
+    if point := train_fields.pop("die_in", None):
+        die_while_publishing(point)
+    at_step, at_event = train_fields.pop("die_at_step", None), train_fields.pop("die_at", None)
+    inputs: dict[str, Any] = dict(open_inputs(Path(root)))
+    if previous:
+        inputs["previous"] = FolderFiles(previous)
+    seen = []
 
     def progress(done: float, total: float, unit: str = "", **info: Any) -> None:
-        if info.get("step", -1) >= at_step:
+        seen.append(info["step"])
+        if info["step"] == at_step or len(seen) == at_event:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run(step_config(), open_inputs(Path(root)), Path(out), progress=progress)
+    if store:
+        run_in_store(step_config(**train_fields), inputs, Path(store))
+    run(step_config(**train_fields), inputs, Path(out), progress=progress)
+
+
+def die_while_publishing(point: str, step: int = 8) -> None:
+    """Have this process kill itself at a point of the publication of a checkpoint.
+
+    In a folder: `before` the files are moved, with `half` of them moved, `uncommitted` with all of
+    them in place. In a store: `put-N` before file N, `create` before the record.
+    """
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def move(source: str, target: Path, plain: Any = shutil.move) -> None:
+        if Path(target).name == str(step) and point in ("before", "half"):
+            if point == "half":
+                shutil.copytree(Path(source) / "optimizer", target / "optimizer")
+            die()
+        plain(source, target)
+
+    def write_json(self: Any, path: Path, text: str, plain: Any = FolderOutput._write_json) -> None:
+        if path.parent.name == str(step) and point == "uncommitted":
+            die()
+        plain(self, path, text)
+
+    puts: list[str] = []
+
+    def put(self: Any, path: str, *args: Any, plain: Any = LocalBackend.put, **kw: Any) -> None:
+        if f"/checkpoints/{step}/" in path:
+            puts.append(path)
+            if point == f"put-{len(puts)}":
+                die()
+        plain(self, path, *args, **kw)
+
+    def create(self: Any, path: str, data: bytes, plain: Any = LocalBackend.create) -> bool:
+        if path.endswith(f"/checkpoints/{step}/_COMMIT.json") and point == "create":
+            die()
+        return bool(plain(self, path, data))
+
+    folder.shutil = SimpleNamespace(**{**vars(shutil), "move": move})  # type: ignore[assignment]
+    FolderOutput._write_json = write_json  # type: ignore[method-assign]
+    LocalBackend.put, LocalBackend.create = put, create  # type: ignore[method-assign]
+
+
+def run_in_store(
+    config: TrainStepConfig, inputs: dict[str, Any], root: Path
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Run the step as an attempt of a store; return its metrics and its files' digests."""
+    store = Store(str(root / "store"), root / "scratch", lease_s=2.0)
+    spec = Spec("train", 1, config.identity(), {})
+    with store.attempt(spec) as attempt:
+        metrics = train(StepContext(config, inputs, attempt, RuntimeConfig(world_size=2)))
+        made = store.commit(spec, attempt, metrics, {})
+    return metrics, {f.name: f.sha256 for f in made.files}
+
+
+def run_killed(root: Path, out: Path, *, previous: Path | None = None, **fields: Any) -> None:
+    """Run the step in a process of its own that is killed; see `_run_and_die`."""
+    arguments = [str(root), str(out), json.dumps(fields), str(previous or "")]
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 if __name__ == "__main__":
-    _run_and_die(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    _run_and_die(*sys.argv[1:])
