@@ -59,7 +59,7 @@ def map_shards(
         return []
     import ray  # slow import: only when there is work
 
-    _start(runtime)
+    connect(runtime)
     workers = runtime.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     shared = [ray.put(a) for a in args]
     gpus = 1 if gpu and ray.cluster_resources().get("GPU", 0) >= 1 else 0
@@ -109,7 +109,13 @@ def _cause(error: Any, shard: object) -> BaseException:
     )
 
 
-def _start(runtime: RuntimeConfig) -> None:
+def connect(runtime: RuntimeConfig) -> None:
+    """Join the configured Ray cluster, or start a local one; nothing when that is done already.
+
+    Raises:
+        ConfigError: No cluster answers.
+        TransientError: No local Ray starts.
+    """
     import ray
 
     if ray.is_initialized():

@@ -1,9 +1,13 @@
 """Training of one curriculum stage: from token shards and a mixture to weights.
 
     step.py         the step `train-{stage}`: inputs, checkpoints, launch, result
-    launch.py       parent: starts ranks, watches them, leaves none behind
+    launch.py       parent: has ranks started, watches them, leaves none; failures.py explains
     spawner.py      child that has torch and DeepSpeed loaded and forks the ranks
-    worker.py       a rank; also what torchrun starts
+    ray_train.py    child that has Ray Train start them; ray_rank.py runs in its workers
+    torchrun.py     child that has torchrun or another command start them
+    channel.py      events, heartbeat and stop through a folder; parent.py: the pipe of a child
+    peers.py        ranks of different code are refused
+    worker.py       a rank
     loop.py         a rank's loop over optimizer steps
     engine.py       the only file that knows DeepSpeed's engine; ds_config.py its keys
     optimizer.py    AdamW with a veto, for skipping bad updates

@@ -13,6 +13,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from openseek.errors import ConfigError
+
+SLURM_NAMES = {
+    "RANK": "SLURM_PROCID",
+    "LOCAL_RANK": "SLURM_LOCALID",
+    "WORLD_SIZE": "SLURM_NTASKS",
+    "LOCAL_WORLD_SIZE": "SLURM_NTASKS_PER_NODE",
+}
+
 
 def process_environment(threads: int) -> dict[str, str]:
     """Return the environment in which torch must be loaded.
@@ -48,6 +57,33 @@ def rank_environment(rank: int, world_size: int) -> dict[str, str]:
         "MASTER_PORT": "0",
         "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo"),
     }
+
+
+def cluster_environment() -> dict[str, str]:
+    """Return what is missing for a rank that torchrun or srun started.
+
+    torchrun sets all of it. srun sets names of its own, and knows no meeting place: MASTER_ADDR
+    and MASTER_PORT must be exported before.
+
+    Raises:
+        ConfigError: It was started by neither.
+    """
+    wanted = dict(SLURM_NAMES)
+    found = {ours: os.environ[ours] for ours in wanted if ours in os.environ}
+    if "RANK" not in found:
+        found = {ours: os.environ[slurm] for ours, slurm in wanted.items() if slurm in os.environ}
+    meeting = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing := [n for n in ("RANK", "LOCAL_RANK", "WORLD_SIZE") if n not in found] + meeting:
+        raise ConfigError(
+            f"the environment of a rank lacks {', '.join(missing)}",
+            where="openseek.training.worker",
+            mend="Start it with torchrun: `torchrun --standalone --nproc-per-node 2 -m "
+            "openseek.training.worker JOB`; or with srun after exporting MASTER_ADDR (the first "
+            "node) and MASTER_PORT.",
+        )
+    if found.get("LOCAL_WORLD_SIZE") == found["WORLD_SIZE"]:  # one node: no name to look up
+        found["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", "lo")
+    return found
 
 
 def load_libraries() -> Any:
@@ -108,11 +144,13 @@ def join(rendezvous: Path | None, *, threads: int, timeout_s: float = 1800.0) ->
 
     accelerator = load_libraries()
     torch.set_num_threads(threads)
-    local_rank = int(os.environ["LOCAL_RANK"])
-    if n_devices(accelerator):
-        accelerator.set_device(local_rank)
+    count = n_devices(accelerator)
+    # Some launchers show a rank all devices of its node, some only its own.
+    device = int(os.environ["LOCAL_RANK"]) % count if count else None
+    if count:
+        accelerator.set_device(device)
     init_distributed(
-        dist_backend=accelerator.communication_backend_name() if n_devices(accelerator) else "gloo",
+        dist_backend=accelerator.communication_backend_name() if count else "gloo",
         init_method=f"file://{rendezvous}" if rendezvous else None,
         rank=int(os.environ["RANK"]) if rendezvous else -1,
         world_size=int(os.environ["WORLD_SIZE"]) if rendezvous else -1,
@@ -120,4 +158,4 @@ def join(rendezvous: Path | None, *, threads: int, timeout_s: float = 1800.0) ->
         verbose=False,
         timeout=timedelta(seconds=timeout_s),
     )
-    return torch.device(accelerator.device_name(local_rank) if n_devices(accelerator) else "cpu")
+    return torch.device(accelerator.device_name(device) if count else "cpu")

@@ -11,7 +11,6 @@ from typing import Any
 from openseek.artifacts.files import FileSet
 from openseek.config.base import Section
 from openseek.config.training import TrainStepConfig
-from openseek.errors import OpenSeekError
 from openseek.training.guard import Rewind
 
 MODEL, OPTIMIZER = "model", "optimizer"  # folders of a training state
@@ -31,6 +30,8 @@ class Job(Section):
         scratch: Folder for checkpoints, logs and the result.
         threads: CPU threads of a rank.
         rewinds: Steps whose data the guard has left out so far.
+        lost_parent_s: Seconds without a heartbeat of the parent after which a rank that is no
+            child of it ends itself; 0: there is none to wait for.
     """
 
     config: TrainStepConfig
@@ -43,6 +44,7 @@ class Job(Section):
     scratch: str
     threads: int = 1
     rewinds: tuple[Rewind, ...] = ()
+    lost_parent_s: float = 0.0
 
     @property
     def result(self) -> Path:
@@ -67,24 +69,6 @@ def course_digest(config: TrainStepConfig, seed: int, inputs: Mapping[str, FileS
     }
     known = {"config": config.identity(), "seed": seed, "inputs": files}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-
-
-def error_file(scratch: Path, rank: int) -> Path:
-    """Return the file in which a rank leaves the error that ended it."""
-    return scratch / f"rank{rank}.error.json"
-
-
-def write_error(scratch: Path, rank: int, error: BaseException) -> None:
-    """Leave an error for the parent, which raises it again."""
-    known = error if isinstance(error, OpenSeekError) else None
-    record = {
-        "kind": type(error).__name__,
-        "what": known.what if known else f"{type(error).__name__}: {error}",
-        "where": known.where if known else f"rank {rank}",
-        "mend": known.mend if known else "",
-        "known": known is not None,
-    }
-    error_file(scratch, rank).write_text(json.dumps(record), encoding="utf-8")
 
 
 def read_progress(checkpoint: Path) -> dict[str, Any]:

@@ -1,6 +1,13 @@
-"""Start the ranks of one node, watch them, and leave none behind.
+"""Start the ranks of a stage, watch them, and leave none behind.
 
-Light to import: torch and DeepSpeed are loaded by the spawner, never in this process.
+Light to import: torch, DeepSpeed and Ray are loaded by a child, never in this process. The child is
+one of three programs that take orders on stdin and answer with events on stdout:
+
+    local     openseek.training.spawner     forks ranks of this machine
+    ray       openseek.training.ray_train   drives Ray Train on a cluster
+    torchrun  openseek.training.torchrun    runs torchrun, srun or another command
+
+When this process dies, however that happens, the child's stdin ends and it ends its ranks.
 """
 
 from __future__ import annotations
@@ -15,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,28 +30,37 @@ from typing import Any
 
 from openseek import errors
 from openseek.config.runtime import RuntimeConfig
-from openseek.errors import ConfigError, OpenSeekError, TrainingError
+from openseek.errors import ConfigError, TrainingError
+from openseek.training import failures
 from openseek.training.bootstrap import process_environment
 
 log = logging.getLogger(__name__)
 
 Event = dict[str, Any]
-TAIL_LINES = 25
+MODULES = {"local": "spawner", "ray": "ray_train", "torchrun": "torchrun"}
+OTHERS_S = 2.0  # for ranks that a dead one takes with it to end by themselves
+FAREWELL_S = 5.0  # for a child to end ranks that are not its own children
 
 
 class Spawner:
-    """A process that forks ranks; see `openseek.training.spawner`.
+    """A child process that starts ranks.
 
     Args:
-        threads: CPU threads of a rank.
+        runtime: How ranks are started, and with how many threads.
     """
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
+    def __init__(self, runtime: RuntimeConfig) -> None:
+        self.runtime = runtime
         self._log, log_path = tempfile.mkstemp(prefix="openseek-spawner-")
         os.unlink(log_path)  # open files outlive their name; nothing is left to clean up
+        threads = runtime.threads_per_rank
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "openseek.training.spawner"],
+            [
+                sys.executable,
+                "-m",
+                f"openseek.training.{MODULES[runtime.launch.kind]}",
+                runtime.model_dump_json(),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -55,9 +72,19 @@ class Spawner:
         self.ready: Event = {}
 
     def start(self) -> Event:
-        """Wait until it can launch; returns {"accelerator", "devices"}."""
+        """Wait until it can launch.
+
+        Returns:
+            {"accelerator", "devices"}: what ranks run on and how many of them there is room for; 0
+            devices: the CPU cores of this machine decide.
+
+        Raises:
+            ConfigError: It cannot launch, such as without a cluster at the configured address.
+        """
         while not self.ready:
             event = self.next_event()
+            if event and event["event"] == "failed":
+                raise failures.rebuild(event["error"])
             if event and event["event"] == "ready":
                 self.ready = event
         return self.ready
@@ -66,8 +93,9 @@ class Spawner:
         """Start the ranks of a job."""
         order = {"job": str(job), "world_size": world_size, "logs": str(logs)}
         assert self._process.stdin is not None
-        self._process.stdin.write((json.dumps(order) + "\n").encode())
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # next_event says why it ended
+            self._process.stdin.write((json.dumps(order) + "\n").encode())
+            self._process.stdin.flush()
 
     def next_event(self, timeout_s: float = 0.2) -> Event | None:
         """Return the next event, or None when there was none for a while.
@@ -95,8 +123,10 @@ class Spawner:
         return self._events.pop(0) if self._events else None
 
     def kill(self) -> None:
-        """End it and all its ranks at once."""
+        """End it and all its ranks, in seconds."""
         if self.alive:
+            if self.runtime.launch.kind != "local":
+                self._take_leave()
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -105,6 +135,18 @@ class Spawner:
                     pipe.close()
         os.close(self._log)
 
+    def _take_leave(self) -> None:
+        """Let it end ranks that are not its own children; its output ends when it does."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        end_s = time.monotonic() + FAREWELL_S
+        while (left_s := end_s - time.monotonic()) > 0:
+            ready, _, _ = select.select([self._process.stdout], [], [], left_s)
+            if ready and not os.read(self._process.stdout.fileno(), 65536):
+                return
+
     @property
     def alive(self) -> bool:
         """Whether it can take another job."""
@@ -112,7 +154,9 @@ class Spawner:
 
     def _tail(self) -> str:
         size = os.fstat(self._log).st_size
-        return tail(os.pread(self._log, 20_000, max(0, size - 20_000)).decode(errors="replace"))
+        return failures.tail(
+            os.pread(self._log, 20_000, max(0, size - 20_000)).decode(errors="replace")
+        )
 
 
 def _python_path() -> str:
@@ -125,21 +169,21 @@ _idle: list[Spawner] = []
 _lock = threading.Lock()
 
 
-def acquire(threads: int) -> Spawner:
+def acquire(runtime: RuntimeConfig) -> Spawner:
     """Take the idle spawner of this process, or start one."""
     with _lock:
         while _idle:
             spawner = _idle.pop()
-            if spawner.alive and spawner.threads == threads:
+            if spawner.alive and spawner.runtime == runtime:
                 return spawner
             spawner.kill()
-    return Spawner(threads)
+    return Spawner(runtime)
 
 
 def release(spawner: Spawner) -> None:
-    """Keep a spawner for the next stage; at most one is kept."""
+    """Keep a spawner of local ranks for the next stage; at most one is kept."""
     with _lock:
-        if spawner.alive and not _idle:
+        if spawner.alive and not _idle and spawner.runtime.launch.kind == "local":
             _idle.append(spawner)
             return
     spawner.kill()
@@ -153,7 +197,7 @@ def close() -> None:
             _idle.pop().kill()
 
 
-def choose_world_size(runtime: RuntimeConfig, n_micro: int, devices: int) -> int:
+def choose_world_size(runtime: RuntimeConfig, n_micro: int, devices: int, multiple: int = 1) -> int:
     """Return the number of ranks.
 
     Args:
@@ -161,9 +205,10 @@ def choose_world_size(runtime: RuntimeConfig, n_micro: int, devices: int) -> int
             without any, allow and that divides the micro-batches of a step.
         n_micro: Micro-batches in an optimizer step.
         devices: Accelerators of this machine.
+        multiple: Ranks that share one set of experts.
 
     Raises:
-        ConfigError: The number asked for does not divide the micro-batches.
+        ConfigError: The number asked for does not divide the micro-batches, or none can be shared.
     """
     if runtime.world_size:
         if n_micro % runtime.world_size:
@@ -175,7 +220,15 @@ def choose_world_size(runtime: RuntimeConfig, n_micro: int, devices: int) -> int
         return runtime.world_size
     cores = len(os.sched_getaffinity(0)) // runtime.threads_per_rank
     most = max(1, devices or cores)
-    return max(n for n in range(1, min(most, n_micro) + 1) if n_micro % n == 0)
+    fitting = [n for n in range(multiple, min(most, n_micro) + 1, multiple) if n_micro % n == 0]
+    if not fitting:
+        raise ConfigError(
+            f"{n_micro} micro-batches a step cannot be shared by a multiple of {multiple} ranks "
+            f"up to {most}, which this machine has room for",
+            where=f"train.parallel.expert_parallel={multiple}",
+            mend="Set runtime.world_size, lower expert_parallel, or change the batch.",
+        )
+    return max(fitting)
 
 
 def supervise(
@@ -186,11 +239,11 @@ def supervise(
     Args:
         spawner: Starts them.
         job: JSON of a `Job`; logs and errors go to its folder.
-        world_size: Number of ranks.
+        world_size: Number of ranks; a command of torchrun's may start another number.
         on_event: Receives what rank 0 reports.
 
     Raises:
-        TrainingError: A rank ended early; with the tail of its log.
+        RankError: A rank ended early; with the tail of its log.
         OpenSeekError: What a rank raised on purpose.
     """
     spawner.launch(job, world_size, job.parent)
@@ -199,32 +252,28 @@ def supervise(
         event = spawner.next_event()
         if event is None:
             continue
+        if event["event"] == "end":
+            return
+        if event["event"] == "failed":
+            raise failures.rebuild(event["error"])
         if event["event"] != "exit":
             on_event(event)
             continue
         running.discard(event["rank"])
-        if event["code"]:
-            raise _failure(job.parent, event["rank"], event["code"])
+        if event["code"] != 0:
+            raise failures.explain(job.parent, [event, *_others(spawner, running)])
 
 
-def _failure(logs: Path, rank: int, code: int) -> OpenSeekError:
-    path = logs / f"rank{rank}.error.json"
-    if path.is_file():
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["known"]:
-            kind = getattr(errors, record["kind"], TrainingError)
-            return kind(record["what"], where=record["where"], mend=record["mend"])
-    log_file = logs / f"rank{rank}.log"
-    text = log_file.read_text(encoding="utf-8", errors="replace") if log_file.is_file() else ""
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-    memory = " It may have been out of memory: lower train.micro_batch." if code == -9 else ""
-    return TrainingError(
-        f"rank {rank} {how}; the end of its log:\n{tail(text)}\n",
-        where=str(log_file),
-        mend=f"Start the same command again to go on from the last checkpoint.{memory}",
-    )
-
-
-def tail(text: str) -> str:
-    """Return the last lines of a log."""
-    return "\n".join(text.strip().splitlines()[-TAIL_LINES:])
+def _others(spawner: Spawner, running: set[int]) -> list[Event]:
+    """Collect the ranks that a dead one takes with it; the first to be seen may not be it."""
+    ends: list[Event] = []
+    end_s = time.monotonic() + OTHERS_S
+    while running and time.monotonic() < end_s:
+        try:
+            event = spawner.next_event()
+        except TrainingError:  # it ended after its report
+            break
+        if event and event["event"] == "exit":
+            running.discard(event["rank"])
+            ends += [event] if event["code"] != 0 else []
+    return ends

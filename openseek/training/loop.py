@@ -20,6 +20,7 @@ from openseek.errors import TrainingError
 from openseek.model import update_router_biases
 from openseek.training.alarms import ExpertAlarm
 from openseek.training.engine import TrainEngine
+from openseek.training.failures import write_error
 from openseek.training.figures import (
     Accumulator,
     StepFigures,
@@ -28,7 +29,7 @@ from openseek.training.figures import (
     router_entropy,
 )
 from openseek.training.guard import Guard, rewound
-from openseek.training.job import Job, write_error
+from openseek.training.job import Job
 from openseek.training.metrics import MetricsFile
 from openseek.training.replicas import check_replicas
 from openseek.training.schedule import learning_rate

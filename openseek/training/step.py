@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import replace
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from openseek.errors import ConfigError
 from openseek.mixture import materialise
 from openseek.training import launch
 from openseek.training.checkpoints import CheckpointPublisher, newest, rewind
+from openseek.training.failures import RankError
 from openseek.training.guard import Rewind
 from openseek.training.job import MODEL, OPTIMIZER, Job, course_digest, read_progress
 from openseek.training.metrics import summarise
@@ -46,28 +49,59 @@ def train(ctx: StepContext[TrainStepConfig]) -> dict[str, Any]:
         ConfigError: The batch cannot be shared by the ranks.
     """
     ctx = _follow_tokenizer(ctx)
+    home = launch_folder(ctx)
+    try:
+        for attempt in itertools.count():
+            try:
+                return _publish(ctx, _attempt(ctx, home, attempt))
+            except RankError as error:
+                if attempt >= ctx.runtime.launch.max_failures:
+                    raise
+                ctx.log.warning("attempt=%d failed, going on from the last: %s", attempt, error)
+    finally:
+        if ctx.runtime.launch.folder:
+            shutil.rmtree(home, ignore_errors=True)
+    raise AssertionError("unreachable")
+
+
+def launch_folder(ctx: StepContext[TrainStepConfig]) -> Path:
+    """Return the folder that this process gives its ranks, on all nodes."""
+    if not ctx.runtime.launch.folder:
+        return ctx.out.scratch / f"train-{os.getpid()}"
+    shared = Path(ctx.runtime.launch.folder).absolute()
+    shared.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"train-{ctx.config.stage}-", dir=shared))
+
+
+def _attempt(ctx: StepContext[TrainStepConfig], home: Path, attempt: int) -> Job:
     config = ctx.config
-    scratch = ctx.out.scratch / f"train-{os.getpid()}"
+    scratch = home / f"attempt-{attempt}"
     scratch.mkdir(parents=True, exist_ok=True)
     # Before anything else: it loads its libraries while the inputs are fetched.
-    spawner = launch.acquire(ctx.runtime.threads_per_rank)
+    spawner = launch.acquire(ctx.runtime)
     guard = config.train.guard
     reach = guard.window + guard.rewind_margin
     publisher = CheckpointPublisher(ctx.out, config.train.checkpoint.keep, reach)
     try:
-        job: Job | None = _job(ctx, scratch)
+        job: Job | None = _job(ctx, home, scratch)
         devices = spawner.start()["devices"]
-        world_size = launch.choose_world_size(ctx.runtime, config.train.n_micro, devices)
+        world_size = launch.choose_world_size(
+            ctx.runtime, config.train.n_micro, devices, config.train.parallel.expert_parallel
+        )
         while job is not None:
             last = job
             ctx.log.info("stage=%s ranks=%d resume=%s", config.stage, world_size, job.resume)
             path = _written(job)
             launch.supervise(spawner, path, world_size, _reporter(ctx, publisher))
             publisher.drain()
-            job = _rewound(ctx, job)
+            job = _rewound(ctx, job, home)
         publisher.finish()
     except ConfigError:
         launch.release(spawner)
+        raise
+    except RankError:
+        spawner.kill()
+        publisher.finish()  # a checkpoint that is complete is where the next attempt goes on
         raise
     except BaseException:
         publisher.abandon()
@@ -75,7 +109,7 @@ def train(ctx: StepContext[TrainStepConfig]) -> dict[str, Any]:
         _log_stacks(ctx, scratch)
         raise
     launch.release(spawner)
-    return _publish(ctx, last, scratch)
+    return last
 
 
 def _follow_tokenizer(ctx: StepContext[TrainStepConfig]) -> StepContext[TrainStepConfig]:
@@ -88,21 +122,26 @@ def _follow_tokenizer(ctx: StepContext[TrainStepConfig]) -> StepContext[TrainSte
     return replace(ctx, config=ctx.config.model_copy(update={"model": model}))
 
 
-def _job(ctx: StepContext[TrainStepConfig], scratch: Path) -> Job:
+def _job(ctx: StepContext[TrainStepConfig], home: Path, scratch: Path) -> Job:
     course = course_digest(ctx.config, ctx.seed, ctx.inputs)
     resume = newest(ctx.out, course)
     previous = ctx.inputs.get("previous")
+    launch_config = ctx.runtime.launch
+    place = _Place(home, shared=bool(launch_config.folder))
     return Job(
         config=ctx.config,
         seed=ctx.seed,
         course=course,
         rewinds=read_progress(resume)["rewinds"] if resume else (),
-        tokens=str(materialise(ctx.inputs["tokens"], scratch / "tokens")),
-        mixture=str(materialise(ctx.inputs["mixture"], scratch / "mixture")),
-        previous=str(_state(previous, scratch / "previous")) if previous is not None else None,
-        resume=str(resume) if resume else None,
+        tokens=place.inputs(ctx.inputs["tokens"], "tokens"),
+        mixture=place.inputs(ctx.inputs["mixture"], "mixture"),
+        previous=place.inputs(previous, "previous", (f"{MODEL}/*", f"{OPTIMIZER}/*"))
+        if previous is not None
+        else None,
+        resume=place.folder(resume, scratch / "resume") if resume else None,
         scratch=str(scratch),
         threads=ctx.runtime.threads_per_rank,
+        lost_parent_s=launch_config.lost_parent_s if launch_config.kind == "torchrun" else 0.0,
     )
 
 
@@ -113,7 +152,7 @@ def _written(job: Job) -> Path:
     return path
 
 
-def _rewound(ctx: StepContext[TrainStepConfig], job: Job) -> Job | None:
+def _rewound(ctx: StepContext[TrainStepConfig], job: Job, home: Path) -> Job | None:
     """Return the job that goes on from further back; None when the stage is done."""
     if not job.rewind_file.is_file():
         return None
@@ -125,9 +164,14 @@ def _rewound(ctx: StepContext[TrainStepConfig], job: Job) -> Job | None:
         "rewind number=%d first=%d last=%d reasons=%s resume=%s",
         len(rewinds), first, last, rewinds[-1].reasons, resume,
     )  # fmt: skip
-    scratch = Path(job.scratch).parent / f"rewind-{len(rewinds)}"
-    update = {"rewinds": tuple(rewinds), "resume": str(resume) if resume else None}
-    return job.model_copy(update={**update, "scratch": str(scratch)})
+    scratch = Path(f"{job.scratch}-rewind-{len(rewinds)}")
+    place = _Place(home, shared=bool(ctx.runtime.launch.folder))
+    update = {
+        "rewinds": tuple(rewinds),
+        "resume": place.folder(resume, scratch / "resume") if resume else None,
+        "scratch": str(scratch),
+    }
+    return job.model_copy(update=update)
 
 
 def _log_stacks(ctx: StepContext[TrainStepConfig], scratch: Path) -> None:
@@ -137,10 +181,29 @@ def _log_stacks(ctx: StepContext[TrainStepConfig], scratch: Path) -> None:
             ctx.log.error("%s\n%s", path.name, text)
 
 
-def _state(previous: FileSet, folder: Path) -> Path:
-    for pattern in (f"{MODEL}/*", f"{OPTIMIZER}/*"):
-        materialise(previous, folder, pattern)
-    return folder
+@dataclass(frozen=True)
+class _Place:
+    """Where ranks find their inputs: links, or copies in a folder that all nodes see."""
+
+    home: Path
+    shared: bool
+
+    def inputs(self, files: FileSet, name: str, patterns: Sequence[str] = ("*",)) -> str:
+        folder = self.home / name
+        for pattern in patterns:
+            materialise(files, folder, pattern)
+        for link in folder.rglob("*") if self.shared else ():
+            if link.is_symlink() and not link.resolve().is_relative_to(self.home.parent):
+                staged = link.with_name(f".{link.name}.copy")
+                shutil.copyfile(link.resolve(), staged)
+                staged.replace(link)
+        return str(folder)
+
+    def folder(self, source: Path, target: Path) -> str:
+        if not self.shared or source.resolve().is_relative_to(self.home.parent):
+            return str(source)
+        shutil.copytree(source, target)
+        return str(target)
 
 
 def _reporter(ctx: StepContext[TrainStepConfig], publisher: CheckpointPublisher) -> Any:
@@ -154,11 +217,13 @@ def _reporter(ctx: StepContext[TrainStepConfig], publisher: CheckpointPublisher)
             ctx.log.warning("%s", " ".join(f"{k}={v}" for k, v in event.items()))
         elif event["event"] == "start":
             ctx.log.info("first_step=%d setup_s=%.1f", event["step"], event["setup_s"])
+        elif event["event"] == "waiting":
+            ctx.log.warning("start the ranks with: %s", event["command"])
 
     return on_event
 
 
-def _publish(ctx: StepContext[TrainStepConfig], job: Job, scratch: Path) -> dict[str, Any]:
+def _publish(ctx: StepContext[TrainStepConfig], job: Job) -> dict[str, Any]:
     from openseek.model import flops_per_token
 
     config = ctx.config
@@ -167,7 +232,7 @@ def _publish(ctx: StepContext[TrainStepConfig], job: Job, scratch: Path) -> dict
     flops = flops_per_token(config.model, config.sequence_length)
     for path in sorted(p for p in job.result.rglob("*") if p.is_file()):
         ctx.out.add(path.relative_to(job.result).as_posix(), path)
-    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(Path(job.scratch).parent, ignore_errors=True)
     return {
         "stage": config.stage,
         "index": config.index,

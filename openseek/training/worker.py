@@ -1,7 +1,7 @@
 """One rank: read the job, build or load the model, train.
 
-Started by `openseek.training.spawner`; or by torchrun for several nodes, with a shared folder:
-`torchrun --nproc-per-node 8 -m openseek.training.worker JOB.json`.
+Forked by `openseek.training.spawner`, called by `openseek.training.ray_train`, or started by
+torchrun or srun: `torchrun --nproc-per-node 8 -m openseek.training.worker JOB.json`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,24 @@ import json
 import logging
 import os
 import resource
+import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from openseek.errors import TrainingError
-from openseek.training.job import Job, read_progress, write_error
+from openseek.errors import ConfigError, OpenSeekError, TrainingError
+from openseek.training import bootstrap, channel
+from openseek.training.failures import write_error
+from openseek.training.job import Job, read_progress
+from openseek.training.spawner import die_with_parent
 
 log = logging.getLogger(__name__)
+
+FOLDER_S = 10.0
 
 
 def run_rank(job_path: Path, send: Callable[[str], None], rendezvous: Path | None) -> int:
@@ -49,7 +56,7 @@ def _train(job: Job, send: Callable[[str], None], rendezvous: Path | None) -> No
     import torch
 
     from openseek.mixture import StageData
-    from openseek.training import bootstrap
+    from openseek.training import peers
     from openseek.training.engine import TrainEngine
     from openseek.training.loop import Loop
 
@@ -60,6 +67,8 @@ def _train(job: Job, send: Callable[[str], None], rendezvous: Path | None) -> No
         if rank == 0:
             send(json.dumps({"event": event, **fields}))
 
+    peers.agree()
+    _check_ranks(job, world_size)
     data = StageData.from_folders(Path(job.tokens), Path(job.mixture))
     _check_data(job, data)
     model = _model(job).to(device)
@@ -72,6 +81,7 @@ def _train(job: Job, send: Callable[[str], None], rendezvous: Path | None) -> No
     loop.run(first_step, Path(job.resume) / "metrics.jsonl" if job.resume else None)
     _write_speed(job, loop, rank, first_step)
     torch.distributed.barrier()
+    report("finished")
     engine.close()
     torch.distributed.destroy_process_group()
 
@@ -98,6 +108,17 @@ def _restore(job: Job, engine: Any) -> int:
     if start:
         load_optimizer(engine, Path(start))
     return int(read_progress(Path(job.resume))["step"]) if job.resume else 0
+
+
+def _check_ranks(job: Job, world_size: int) -> None:
+    if job.config.train.n_micro % world_size:
+        raise ConfigError(
+            f"{job.config.train.n_micro} micro-batches a step cannot be shared by {world_size} "
+            "ranks",
+            where=f"stage {job.config.stage}",
+            mend="Start a number of ranks that divides them, or change train.batch_sequences or "
+            "train.micro_batch.",
+        )
 
 
 def _check_data(job: Job, data: Any) -> None:
@@ -148,6 +169,50 @@ def _write_speed(job: Job, loop: Any, rank: int, first_step: int) -> None:
         (Path(job.scratch) / "speed.json").write_text(json.dumps(record), encoding="utf-8")
 
 
-if __name__ == "__main__":
+def find_job(path: Path) -> None:
+    """Make sure that this node sees the job; a network file system may be late by seconds.
+
+    Raises:
+        TrainingError: It does not.
+    """
+    pause = threading.Event()
+    end_s = time.monotonic() + FOLDER_S
+    while not path.is_file():
+        if time.monotonic() > end_s:
+            raise TrainingError(
+                "this node does not see the job",
+                where=f"{path} on {socket.gethostname()}",
+                mend="Set runtime.launch.folder to a folder that all nodes share under one path.",
+            )
+        pause.wait(0.2)
+
+
+def log_to(folder: Path, rank: int) -> None:
+    """Send what this process prints, in any language, to `rank{n}.log`."""
+    log_file = os.open(folder / f"rank{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(log_file, 1)
+    os.dup2(log_file, 2)
+    os.close(log_file)
+
+
+def main(job_path: Path) -> int:
+    """Be a rank that torchrun or srun started; returns the exit code."""
+    die_with_parent(os.getppid())  # torchrun gives its workers a session of their own
+    try:
+        os.environ.update(bootstrap.cluster_environment())
+        find_job(job_path)
+    except OpenSeekError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    rank = int(os.environ["RANK"])
+    log_to(job_path.parent, rank)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    sys.exit(run_rank(Path(sys.argv[1]), lambda line: print(line, flush=True), None))
+    if lost_s := Job.model_validate_json(job_path.read_text(encoding="utf-8")).lost_parent_s:
+        channel.end_with_parent(job_path.parent, lost_s)
+    return run_rank(job_path, channel.sender(job_path.parent), None)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

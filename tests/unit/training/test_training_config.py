@@ -58,6 +58,12 @@ def test_a_world_size_that_does_not_divide_is_refused():
         choose_world_size(RuntimeConfig(world_size=3), 4, 0)
 
 
+def test_automatic_ranks_are_a_multiple_of_those_that_share_experts() -> None:
+    assert choose_world_size(RuntimeConfig(), 12, 8, multiple=4) == 4
+    with pytest.raises(ConfigError, match="multiple of 8 ranks"):
+        choose_world_size(RuntimeConfig(), 12, 8, multiple=8)
+
+
 def test_deepspeed_batch_sizes_are_consistent():
     config = TrainConfig(batch_sequences=16, micro_batch=2, precision="bf16")
     ds = build_ds_config(config, world_size=4)

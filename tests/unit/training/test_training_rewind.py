@@ -14,6 +14,9 @@ BAD = (5, 7)
 GUARD = {"max_skips": 1, "window": 8}
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def bad_inputs(uninterrupted, tmp_path_factory):
     """Inputs in which the batches of steps 5 and 7 give NaN, and nothing else does."""
@@ -65,7 +68,6 @@ def test_the_result_does_not_depend_on_the_checkpoints(bad_inputs, rewound, tmp_
 
 
 # Events: steps 0 to 7; then 4 again; 8, 9, ... The checkpoint of step 8 comes after the rewind.
-@pytest.mark.slow
 @pytest.mark.parametrize(("die_at", "resumed"), [(9, 4), (12, 8)])
 def test_killed_on_the_way_and_resumed_it_is_the_same(
     bad_inputs, rewound, tmp_path, die_at, resumed
@@ -97,7 +99,6 @@ def test_without_rewinds_left_it_stops_and_names_documents(bad_inputs, tmp_path)
         run(bad_inputs, tmp_path / "out", guard={**GUARD, "max_rewinds": 0})
 
 
-@pytest.mark.slow
 def test_a_second_rewind_leaves_out_both(bad_inputs, tmp_path):
     metrics = run(bad_inputs, tmp_path / "out", guard={"max_skips": 0, "window": 8})
     assert metrics["rewinds"] == [

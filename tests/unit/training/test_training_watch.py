@@ -12,7 +12,8 @@ import torch
 import training_faults as faults
 
 from openseek.config.monitoring import MonitorConfig
-from openseek.training.job import error_file, read_progress
+from openseek.training.failures import error_file
+from openseek.training.job import read_progress
 from openseek.training.replicas import checksum
 from openseek.training.watchdog import Watchdog
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 from safetensors.numpy import load_file, save_file
 
 from openseek.artifacts import Spec, Store, folder
@@ -138,9 +140,10 @@ def run(
     *,
     world_size: int = 2,
     progress: Any = None,
+    launch: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run the step into a folder and return its metrics."""
-    runtime = RuntimeConfig(world_size=world_size)
+    runtime = RuntimeConfig.model_validate({"world_size": world_size, "launch": launch or {}})
     ctx = StepContext(config, inputs, FolderOutput(out), runtime)
     if progress is not None:
         ctx.progress = progress
@@ -241,7 +244,7 @@ def run_killed(root: Path, out: Path, *, previous: Path | None = None, **fields:
     """Run the step in a process of its own that is killed; see `_run_and_die`."""
     arguments = [str(root), str(out), json.dumps(fields), str(previous or "")]
     done = subprocess.run(
-        [sys.executable, __file__, *arguments],
+        [sys.executable, __file__, "die", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -251,5 +254,76 @@ def run_killed(root: Path, out: Path, *, previous: Path | None = None, **fields:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+def descendants() -> list[psutil.Process]:
+    """Return all processes that this one started, directly or not."""
+    return psutil.Process().children(recursive=True)
+
+
+def rank_processes(out: Path) -> dict[int, psutil.Process]:
+    """Find the ranks that train into a folder by the logs they hold open."""
+    found = {}
+    for process in psutil.process_iter():
+        try:
+            files = [f.path for f in process.open_files()]
+        except psutil.Error:
+            continue
+        for path in files:
+            name = re.fullmatch(r"rank(\d+)\.log", Path(path).name)
+            if name and Path(path).is_relative_to(out):
+                found[int(name[1])] = process
+    return found
+
+
+def _run_and_leave(root: str, out: str, at_step: str, launch: str) -> None:
+    """Run the step and kill this process once a step is done, as `kill -9` would.
+
+    The processes it had started are left in `descendants.json` beside the output.
+    """
+
+    def progress(done: float, total: float, unit: str = "", **info: Any) -> None:
+        if info.get("step", -1) >= int(at_step):
+            left = [[p.pid, p.create_time()] for p in descendants()]
+            left += [[p.pid, p.create_time()] for p in rank_processes(Path(out)).values()]
+            Path(out).with_name("descendants.json").write_text(json.dumps(left))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run(
+        step_config(),
+        open_inputs(Path(root)),
+        Path(out),
+        progress=progress,
+        launch=json.loads(launch),
+    )
+
+
+def killed(root: Path, out: Path, at_step: int, launch: dict[str, Any]) -> list[psutil.Process]:
+    """Run the step in a process that kills itself; returns what it had started and still lives."""
+    command = [
+        sys.executable,
+        __file__,
+        "leave",
+        str(root),
+        str(out),
+        str(at_step),
+        json.dumps(launch),
+    ]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    started = json.loads(out.with_name("descendants.json").read_text())
+    assert started
+    left = []
+    for pid, created in started:
+        try:
+            if (process := psutil.Process(pid)).create_time() == created:
+                left.append(process)
+        except psutil.Error:
+            continue
+    return left
+
+
 if __name__ == "__main__":
-    _run_and_die(*sys.argv[1:])
+    {"die": _run_and_die, "leave": _run_and_leave}[sys.argv[1]](*sys.argv[2:])
