@@ -10,8 +10,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from openseek.cleaning.secrets import SECRET_PLACEHOLDERS, mask_secrets, placeholder
 from openseek.config.cleaning import PERSONAL_KINDS, SECRET_KINDS, PiiKind
@@ -83,8 +83,7 @@ _ISSUERS = ("34", "36", "37", "38", "4", "51", "52", "53", "54", "55", "6")
 _Found = list[tuple[int, int, PiiKind]]
 
 
-@dataclass(frozen=True)
-class Hints:
+class Hints(NamedTuple):
     """What a text may hold; False only where it surely does not."""
 
     at_sign: bool = True
@@ -108,7 +107,10 @@ def mask_pii(
     Returns:
         The text and how many of each kind were replaced.
     """
-    hints = hints or Hints(at_sign="@" in text)
+    if hints is None:
+        hints = Hints(at_sign="@" in text)
+    elif not any(hints):
+        return text, {}
     secrets = SECRET_KINDS if "secret" in kinds else [k for k in kinds if k in SECRET_KINDS]
     text, found = mask_secrets(text, secrets) if secrets and hints.secret else (text, {})
     if hints.at_sign and "email" in kinds:
