@@ -226,8 +226,8 @@ class TrainConfig(Section):
     )
     compile: bool = Field(
         False,
-        description="Compile the decoder layers with torch.compile: 10 to 25 % faster after "
-        "minutes of compiling (11 s when cached). Identity, because fused kernels round otherwise.",
+        description="Compile the decoder layers with torch.compile; the first step then takes "
+        "minutes. Identity, because fused kernels round otherwise.",
     )
     seed: int | None = Field(
         None, description="Seed of the initial weights. Empty: the run's seed."
