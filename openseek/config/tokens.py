@@ -98,11 +98,10 @@ class TokensConfig(Section):
     )
 
     domains: bool = Field(
-        True,
+        False,
         description="Keep the documents of each domain (`meta.domain`, from the step score) apart "
-        "within a shard, so that mixtures can select them and the report counts them. False: an "
-        "index of up to 18 times fewer segments, some 200 bytes each, for corpora of very many "
-        "shards.",
+        "within a shard, so that mixtures can select them and the report counts them. The index "
+        "then has up to 18 times as many segments, some 200 bytes each.",
     )
 
     @model_validator(mode="after")

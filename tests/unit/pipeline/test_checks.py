@@ -12,10 +12,11 @@ from openseek.pipeline.dag import build
 
 LAW = "{category: foundation, domain: [law], weight: 0.2, optional: true}"
 ASKS = f"stages.foundation.mixture={{groups: {{law: {LAW}, foundation: 0.8}}}}"
+KEPT = "tokens.domains=true"
 
 
 def test_a_mixture_may_select_by_a_domain_of_the_labeller(home: Path) -> None:
-    nodes = {n.name: n for n in build(config(home, ASKS))}
+    nodes = {n.name: n for n in build(config(home, ASKS, KEPT))}
     assert nodes["mix-foundation"].config.model_dump()["mixture"]["groups"]["law"]["domain"] == (
         "law",
     )
@@ -31,7 +32,7 @@ def test_a_mixture_may_select_by_a_domain_of_the_labeller(home: Path) -> None:
 def test_labels_that_nothing_writes_or_keeps_are_refused(
     home: Path, override: str, told: str
 ) -> None:
-    asked = config(home, ASKS, override, "quality.fluency.group=category")
+    asked = config(home, ASKS, KEPT, override, "quality.fluency.group=category")
     with pytest.raises(ConfigError, match=told) as caught:
         build(asked)
     assert caught.value.where == "stages.foundation.mixture.groups.law.domain"
@@ -39,18 +40,20 @@ def test_labels_that_nothing_writes_or_keeps_are_refused(
 
 def test_a_domain_that_the_labeller_does_not_know_is_refused(home: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no document will be labelled 'laws'.*law, "):
-        build(config(home, ASKS.replace("[law]", "[laws]")))
+        build(config(home, KEPT, ASKS.replace("[law]", "[laws]")))
     lexicon = tmp_path / "own.yaml"
     lexicon.write_text("ships: {en: 'keel, mast'}\n")
     with pytest.raises(ConfigError, match="Choose of ships, general"):
-        build(config(home, ASKS, f"quality.domains.lexicon={lexicon}"))
+        build(config(home, ASKS, KEPT, f"quality.domains.lexicon={lexicon}"))
 
 
 def test_a_classifier_of_the_run_labels_unless_another_is_named(home: Path, tmp_path: Path) -> None:
     rows = tmp_path / "labels.jsonl"
     rows.write_text('{"text": "a", "domain": "ships"}\n')
     given = f"domain_classifier={{labels: {rows}}}"
-    asked = config(home, given, ASKS.replace("[law]", "[ships]"))  # its labels are not known yet
+    asked = config(
+        home, given, KEPT, ASKS.replace("[law]", "[ships]")
+    )  # its labels are not known yet
     nodes = {n.name: n for n in build(asked)}
     assert nodes["domains"].inputs == {}
     assert nodes["score"].inputs["domains"].node == "domains"

@@ -43,7 +43,7 @@ def inputs(documents_dir: Path, synthetic_dir: Path, tokenizer_dir: Path) -> dic
 def context(
     inputs: dict[str, FolderFiles], out: Path, config: TokensConfig | None = None, **runtime: Any
 ) -> Any:
-    config = config or TokensConfig()
+    config = config or TokensConfig(domains=True)
     return StepContext(config, inputs, FolderOutput(out), RuntimeConfig(**runtime))
 
 
