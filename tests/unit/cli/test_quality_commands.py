@@ -48,6 +48,7 @@ def invoke(*args: str) -> dict[str, Any]:
     return json.loads(done.output.strip().splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_from_grades_to_scores(documents: Path) -> None:
     labels = invoke("data", "label", "in", "labels", "--set", "documents=600")
     assert (labels["teacher"], labels["labels"]) == ("heuristic", 300)
