@@ -64,7 +64,7 @@ def export(
         with tempfile.TemporaryDirectory(prefix="openseek-parity-") as scratch:
             try:
                 compared = export_gate(Path(source), tokenizer, Path(out), config, Path(scratch), 0)
-            except Exception:
+            except BaseException:
                 open_backend(out).remove(CONFIG)  # nothing takes it for a model
                 raise
     _report(out, model, compared, json_)
