@@ -16,12 +16,13 @@ from openseek.cleaning.code import is_generated, without_licence
 from openseek.cleaning.formulas import is_mathematical
 from openseek.cleaning.language import identify_all, language_group
 from openseek.cleaning.lines import remove_citations, unwanted_lines, without_lines
+from openseek.cleaning.looks import Look, look_at
 from openseek.cleaning.pii import Hints, mask_pii
 from openseek.cleaning.rules import judge, wanted_repetition, wants_words
 from openseek.cleaning.secrets import secret_starts
 from openseek.cleaning.signs import SYMBOLS, signs_of
 from openseek.cleaning.spelling import normalise
-from openseek.cleaning.stats import Scan, Statistics, reads_english, scan
+from openseek.cleaning.stats import Scan, Statistics, scan
 from openseek.cleaning.words import WordMatcher, load_words, mask_spans
 from openseek.config.cleaning import PROSE, CleaningConfig, RuleBlock
 
@@ -108,16 +109,16 @@ class Cleaner:
             if result.text is not text:
                 encoded[i] = result.text.encode()
         rows = _Rows(results, list(categories), list(sources or [""] * len(results)))
-        found = self._scan(rows, encoded)
-        self._languages(rows, found)
-        self._filter(rows, found)
-        all_hints, worded = self._hints(found)
+        look = look_at(encoded, head=self.config.language.max_chars)
+        self._languages(rows, look)
+        self._filter(rows, look)
+        all_hints, worded = self._hints(look)
         for i, (result, category) in enumerate(zip(results, categories, strict=True)):
             if not result.reason:
                 self._rewrite(result, category, all_hints[i], worded=worded[i])
         return results
 
-    def _hints(self, found: Scan) -> tuple[list[Hints], list[bool]]:
+    def _hints(self, found: Look) -> tuple[list[Hints], list[bool]]:
         """Say what texts may hold, and whether it may be a sensitive word.
 
         One search over the batch, in which a match may hide one of the next text: so a text
@@ -133,9 +134,15 @@ class Cleaner:
         worded = found.holding(self.words.places(data.lower()))
         return [Hints(*row) for row in rows], worded.tolist()
 
-    def _filter(self, rows: _Rows, found: Scan) -> None:
+    def _filter(self, rows: _Rows, look: Look) -> None:
         """Judge texts, remove lines, and judge those again that lost some."""
         blocks = self.config.blocks
+        if not blocks and not self.config.lines.categories:
+            for result in rows.results:
+                if not result.text.strip():
+                    result.reason = result.reason or "empty"
+            return
+        found = self._scan(rows, look)
         if any(result.formulas for result in rows.results):
             rows = replace(rows, categories=_as_judged(rows))
         before = {name: block for name, block in blocks.items() if block.before_lines}
@@ -147,16 +154,13 @@ class Cleaner:
         self._rules(rows, stats, after, skip=changed)
         if changed:
             own = rows.only(changed)
-            texts = [result.text.encode() for result in own.results]
-            self._rules(own, Statistics(self._scan(own, texts)), after)
+            look = look_at([result.text.encode() for result in own.results])
+            self._rules(own, Statistics(self._scan(own, look)), after)
 
-    def _scan(self, rows: _Rows, encoded: Sequence[bytes]) -> Scan:
-        config = self.config
+    def _scan(self, rows: _Rows, look: Look) -> Scan:
         columns = np.array(rows.categories), np.array(rows.sources)
-        wanted = wants_words(config.blocks, *columns)
-        if config.language.enabled:
-            wanted |= np.isin(columns[0], list(config.language.categories))
-        return scan(encoded, han_words=config.han_words, wanted=wanted)
+        wanted = wants_words(self.config.blocks, *columns)
+        return scan(look, han_words=self.config.han_words, wanted=wanted)
 
     def _spell(self, text: str, lang: str, category: str, signs: int) -> CleanResult:
         spelling = self._code_spelling if category == "code" else self.config.normalise
@@ -185,11 +189,11 @@ class Cleaner:
                 result.text = text
                 result.changes["licence"] = 1
 
-    def _languages(self, rows: _Rows, found: Scan) -> None:
+    def _languages(self, rows: _Rows, look: Look) -> None:
         config = self.config.language
         if not config.enabled:
             return
-        chinese, english = found.chinese.tolist(), reads_english(found).tolist()
+        chinese, english = look.chinese.tolist(), look.english.tolist()
         asked = [
             i
             for i, (result, category) in enumerate(zip(rows.results, rows.categories, strict=True))

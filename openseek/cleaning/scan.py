@@ -50,21 +50,13 @@ is defined in, so this file changes whenever that one does (a test holds it to t
 COUNTS = (
     "other", "spaces", "letters", "digits", "han", "kana",  # in the order of the kinds
     "chinese", "tokens", "words", "word_chars", "max_word_chars", "alpha_tokens", "stop_words",
-    "hashes", "ellipses", "braces", "replacements", "at_signs", "long_numbers", "dotted_numbers",
-    "foreign_numbers", "hex_colons",
-    "english_words", "english_kinds", "sentences", "first_line", "first_token",
+    "hashes", "ellipses", "braces", "replacements", "sentences", "first_line", "first_token",
 )  # fmt: skip
-"""Columns of the table of texts. `words` are tokens that are not all punctuation; `long_numbers`
-are runs of at least 11 digits, with single spaces or dashes after three digits or more inside;
-`dotted_numbers` are four numbers with dots between; `foreign_numbers` places such as `+1` and
-`234-5`, as telephone numbers abroad have; `hex_colons` such as `2abc:`, as IPv6 addresses have;
-`english_words` are English stop words, `english_kinds` different ones."""
+"""Columns of the table of texts. `words` are tokens that are not all punctuation."""
 (
     _OTHERS, _SPACES, _LETTERS, _DIGITS, _HAN, _KANA,
     _CHINESE, _TOKENS, _WORDS, _WORD_CHARS, _MAX_WORD, _ALPHAS, _STOP_WORDS,
-    _HASHES, _ELLIPSES, _BRACES, _REPLACEMENTS, _AT, _LONG_NUMBERS, _DOTTED,
-    _FOREIGN, _HEX_COLONS,
-    _ENGLISH, _ENGLISH_KINDS, _SENTENCES, _FIRST_LINE, _FIRST_TOKEN,
+    _HASHES, _ELLIPSES, _BRACES, _REPLACEMENTS, _SENTENCES, _FIRST_LINE, _FIRST_TOKEN,
 ) = range(len(COUNTS))  # fmt: skip
 
 LINES = ("start", "end", "chars", "solid_chars", "words", "max_word", "sentences", "flags", "hash")
@@ -79,27 +71,6 @@ with a bullet; has an opening brace; ends in a space."""
 _ONE = U(1)
 
 
-@kernel
-def _is_chinese(buf: NDArray, start: int, end: int, classes: NDArray) -> bool:
-    """Tell a Chinese text by its characters: mostly Han, and hardly any kana."""
-    wide = 0
-    for i in range(start, end):
-        wide += buf[i] >= 0xE3
-    if wide == 0:
-        return False
-    letters, han, kana = 0, 0, 0
-    i = start
-    while i < end:
-        c, width = decode(buf, i)
-        kind = classes[table_row(c)] & KIND
-        letters += kind == LETTER
-        han += kind == HAN
-        kana += kind == KANA
-        i += width
-    # A Han character weighs two letters; it carries about as much text.
-    return 2 * han > letters and 20 * kana < han
-
-
 @inlined
 def _count_rare(c: int, dots: int, out: NDArray) -> None:
     """Count a character that is no letter, digit or space."""
@@ -109,8 +80,6 @@ def _count_rare(c: int, dots: int, out: NDArray) -> None:
         out[_HASHES] += 1
     elif c == 123:
         out[_BRACES] += 1
-    elif c == 64:
-        out[_AT] += 1
     elif c == 0x2026:
         out[_ELLIPSES] += 1
     elif c == 0xFFFD:
@@ -128,7 +97,7 @@ def _close_tokens(
         the stop words that the text has so far.
     """
     words, word_chars, most, alphas, found, whole = 0, ZERO, out[_MAX_WORD], 0, 0, 0
-    ended, english = ZERO, ZERO
+    ended = ZERO
     for k in range(lo, hi):
         flags, chars = tokens[2][k], np.int64(tokens[1][k])
         if flags & WORD:
@@ -140,7 +109,6 @@ def _close_tokens(
             if chars <= 4:
                 at = look_up(stops, tokens[0][k])
                 if at >= 0:
-                    english += at < 32
                     stops_seen |= _ONE << U(at)
         if flags & ENDS_SENTENCE:
             ended = seen = ZERO + 1
@@ -152,7 +120,6 @@ def _close_tokens(
     out[_WORD_CHARS] += word_chars
     out[_MAX_WORD] = most
     out[_ALPHAS] += alphas
-    out[_ENGLISH] += english
     out[_SENTENCES] += whole
     return found + (hi > lo), seen, stops_seen
 
@@ -167,15 +134,6 @@ def _end_flags(run: NDArray, m: int) -> int:
     if c == 0x2026 or (m > 2 and c == 46 and run[m - 2] >> BITS == 46 and run[m - 3] >> BITS == 46):
         flags |= DOTS
     return flags
-
-
-@inlined
-def _ends_group(buf: NDArray, i: int) -> bool:
-    """Tell whether four hexadecimal digits that begin with 2 or 3 stand before a place."""
-    hexadecimal = ZERO
-    for k in range(i - 3, i):
-        hexadecimal += 48 <= buf[k] <= 57 or 97 <= buf[k] | 32 <= 102
-    return hexadecimal == 3 and (buf[i - 4] == 50 or buf[i - 4] == 51)
 
 
 @kernel
@@ -250,14 +208,13 @@ def _scan_one(
     cuts: NDArray, lines: NDArray, n_lines: int, tokens: Any, n: int, out: NDArray,
 ) -> Any:  # fmt: skip
     """Scan one text; return the numbers of lines and tokens so far."""
-    chinese = lists[3] and _is_chinese(buf, start, end, classes)
-    out[_CHINESE] = chinese
+    chinese = out[_CHINESE] > 0
     first_token, line_token, line_start = n, n, start
     spaces, n_digits, han, kana, others, total = -1, 0, 0, 0, 0, -1  # the end is no character
     m, every, h, line_h = ZERO, ZERO + ALL, SEED, SEED
     chars, solid, runs, longest, flags = 0, 0, 0, 0, 0
-    previous, previous_kind, digits, group, numbers, dots = ZERO, ZERO, 0, 0, 0, 0
-    seen, stops_seen, hyphened = ZERO, U(0), False
+    previous, dots = ZERO, 0
+    seen, stops_seen = ZERO, U(0)
     i = start
     while i <= end:
         if m == 0 and i < end and 97 <= buf[i] | 32 <= 122:
@@ -271,21 +228,19 @@ def _scan_one(
                 flags &= ~(ENDS | QUOTED | DOTS)
                 previous = np.int64(buf[j - 1])
                 bits = np.int64(classes[previous])
-                previous_kind = bits & KIND
-                if previous_kind == OTHER:
+                if bits & KIND == OTHER:
                     others += 1
                     dots = ZERO + 1
                     flags |= ENDS if bits & END else 0
                     flags |= QUOTED if previous == 46 or previous == 33 or previous == 63 else 0
                 line_h = (line_h ^ run_h) * PRIME
-                digits, numbers = ZERO, ZERO
                 i = j
                 if i < end and buf[i] == 32:
                     spaces += 1
                     total += 1
                     chars += 1
                     line_h = (line_h ^ U(32)) * PRIME
-                    previous, previous_kind = ZERO + 32, ZERO + SPACE
+                    previous = ZERO + 32
                     i += 1
                 continue
         elif m == 0 and chinese and i < end and buf[i] >= 0xE3:
@@ -299,8 +254,7 @@ def _scan_one(
                 han += wide - marks
                 kana += marks
                 flags &= ~(ENDS | QUOTED | DOTS)
-                previous, previous_kind = ZERO, ZERO + HAN
-                digits, numbers = ZERO, ZERO
+                previous = ZERO
                 i = j
                 continue
         if i < end:
@@ -350,37 +304,17 @@ def _scan_one(
             h = (h ^ U(c)) * PRIME
             every &= bits
             m += 1
-        if kind != LETTER:
-            if kind == DIGIT:
-                n_digits += 1
-                digits += 1
-                group = 1 if previous_kind != DIGIT else group + 1
-                out[_LONG_NUMBERS] += digits == 11
-                if group == 1:
-                    out[_FOREIGN] += previous == 43 or (previous == 45 and hyphened)
-                    hyphened = False
-                    numbers = numbers + 1 if previous == 46 and numbers > 0 else 1
-                    out[_DOTTED] += numbers == 4
-            else:
-                if not ((c == 32 or c == 45) and previous_kind == DIGIT and group > 2):
-                    digits = 0
-                if not (c == 46 and previous_kind == DIGIT):
-                    numbers = 0
-            if kind == OTHER:
-                others += 1
-                if c == 45:
-                    hyphened = previous_kind == DIGIT and group == 3
-                elif c == 58 and i >= start + 4:
-                    out[_HEX_COLONS] += _ends_group(buf, i)
-                dots = dots % 3 + 1 if c == 46 and previous == 46 else 1
-                _count_rare(c, dots, out)
-                flags |= BRACE if c == 123 else 0
-            elif kind >= HAN:
-                han += kind == HAN
-                kana += kind == KANA
-        else:
-            digits, numbers = 0, 0
-        previous, previous_kind = c, kind
+        if kind == DIGIT:
+            n_digits += 1
+        elif kind == OTHER:
+            others += 1
+            dots = dots % 3 + 1 if c == 46 and previous == 46 else 1
+            _count_rare(c, dots, out)
+            flags |= BRACE if c == 123 else 0
+        elif kind >= HAN:
+            han += kind == HAN
+            kana += kind == KANA
+        previous = c
         if c == 10:
             sentences, seen, stops_seen = _close_tokens(
                 tokens, line_token, n, lists[2], seen, stops_seen, out
@@ -414,18 +348,15 @@ def _scan_one(
     out[_OTHERS], out[_TOKENS] = others, n - first_token
     out[_LETTERS] = total - spaces - n_digits - han - kana - others
     out[_SENTENCES] += n > first_token
-    for at in range(64):
-        kinds = np.int64((stops_seen >> U(at)) & _ONE)
-        out[_ENGLISH_KINDS] += kinds if at < 32 else 0
-        # English and Chinese stop words are numbered from 0 and from 32.
-        out[_STOP_WORDS] += kinds if (at >= 32) == chinese else 0
+    for at in range(32):  # English stop words are numbered from 0, Chinese ones from 32
+        out[_STOP_WORDS] += np.int64((stops_seen >> U(at + 32 * chinese)) & _ONE)
     return n_lines, n
 
 
 @njit(cache=True)
 def scan_texts(
     buf: NDArray, offsets: NDArray, classes: NDArray, specials: NDArray, units: NDArray,
-    stops: NDArray, n_lines: int, han_words: bool, wanted: NDArray,
+    stops: NDArray, n_lines: int, chinese: NDArray, wanted: NDArray,
 ) -> Any:  # fmt: skip
     """Count characters and cut tokens and lines of some texts.
 
@@ -437,7 +368,7 @@ def scan_texts(
         units: Hash table of units of measurement.
         stops: Hash table of stop words -> number; Chinese ones from 32.
         n_lines: Line ends plus texts.
-        han_words: In a Chinese text each character is a token.
+        chinese: True for texts of which each Han or kana character is a token.
         wanted: True where tokens are; other texts get no tokens, words and sentences.
 
     Returns:
@@ -457,9 +388,10 @@ def scan_texts(
     line, token = ZERO, ZERO
     for d in range(texts):
         counts[d, _FIRST_LINE], counts[d, _FIRST_TOKEN] = line, token
+        counts[d, _CHINESE] = chinese[d]
         line, token = _scan_one(
-            buf, offsets[d], offsets[d + 1], classes, (specials, units, stops, han_words),
-            wanted[d], run, cuts, lines, line, tokens, token, counts[d],
+            buf, offsets[d], offsets[d + 1], classes, (specials, units, stops), wanted[d], run,
+            cuts, lines, line, tokens, token, counts[d],
         )  # fmt: skip
     counts[texts, _FIRST_LINE], counts[texts, _FIRST_TOKEN] = line, token
     return counts, lines, tokens[0][:token], tokens[1][:token], tokens[2][:token]

@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 
 from openseek.cleaning.characters import character_table
 from openseek.cleaning.lexicon import lexicon
+from openseek.cleaning.looks import Look, look_at
 from openseek.cleaning.repetition import REPETITION, measure_repetition
 from openseek.cleaning.scan import BULLET, COUNTS, DOTS, ENDS, LINES, TRAILS, scan_texts
 
-_ENGLISH_SHARE, _FEW_WORDS = 0.08, 20
 _SHORT_LINE = 30  # characters; FineWeb's value
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -68,38 +68,26 @@ class Scan:
         """Which texts are Chinese by their characters."""
         return np.asarray(self.counts["chinese"] > 0)
 
-    def holding(self, places: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
-        """Tell which texts have one of some places, given as first byte and end."""
-        held = np.zeros(self.offsets.size - 1, np.bool_)
-        if places:
-            ends = np.array(places, np.int64) - (0, 1)
-            held[np.searchsorted(self.offsets, ends.ravel(), "right") - 1] = True
-        return held
-
     def per_text(self, of_lines: NDArray[np.int64] | NDArray[np.bool_]) -> Integers:
         """Add a value of lines up by text."""
         return np.add.reduceat(of_lines.astype(np.int64), self.first_line[:-1])
 
 
-def scan(
-    encoded: Sequence[bytes], *, han_words: bool = True, wanted: NDArray[np.bool_] | None = None
-) -> Scan:
+def scan(look: Look, *, han_words: bool = True, wanted: NDArray[np.bool_] | None = None) -> Scan:
     """Run the compiled pass over some texts.
 
     Args:
-        encoded: At least one text, in UTF-8.
+        look: The texts.
         han_words: In a Chinese text each character is a word.
         wanted: Texts whose words are to be counted; none: all.
     """
-    wanted = np.ones(len(encoded), np.bool_) if wanted is None else wanted
-    offsets = np.zeros(len(encoded) + 1, np.int64)
-    np.cumsum([len(e) for e in encoded], out=offsets[1:])
-    buf = np.frombuffer(bytearray().join(encoded), np.uint8)
+    buf, offsets, chinese = look.buf, look.offsets, look.chinese & han_words
+    wanted = np.ones(chinese.size, np.bool_) if wanted is None else wanted
     lists = lexicon()
-    n_lines = int(np.count_nonzero(buf == 10)) + len(encoded)
+    n_lines = int(np.count_nonzero(buf == 10)) + chinese.size
     counts, lines, hashes, chars, _ = scan_texts(
         buf, offsets, character_table(), lists.specials, lists.units, lists.stops, n_lines,
-        han_words, wanted,
+        chinese, wanted,
     )  # fmt: skip
     table = {name: counts[:-1, i] for i, name in enumerate(COUNTS)}
     return Scan(
@@ -164,18 +152,6 @@ def _of_lines(found: Scan) -> dict[str, Floats]:
     }  # fmt: skip
 
 
-def reads_english(found: Scan) -> NDArray[np.bool_]:
-    """Tell texts that are English beyond doubt by their most frequent words.
-
-    Gopher's eight stop words are a sixth of English prose (measured: 0.12 to 0.2 of the words of
-    manuals and books), and no more than chance hits elsewhere, `of` in Dutch and `have` in Danish
-    among them; four different ones do not meet in another language.
-    """
-    c = found.counts
-    often = c["english_words"] >= _ENGLISH_SHARE * c["words"]
-    return np.asarray((c["words"] >= _FEW_WORDS) & often & (c["english_kinds"] >= 4))
-
-
 class Statistics:
     """Statistics of a batch, one value a text; repetition is measured where it is asked for.
 
@@ -227,7 +203,7 @@ def document_stats(texts: Sequence[str], *, han_words: bool = True) -> dict[str,
     if not texts:
         return {}
     encoded = [text.encode("utf-8", "replace") for text in texts]
-    stats = Statistics(scan(encoded, han_words=han_words))
+    stats = Statistics(scan(look_at(encoded), han_words=han_words))
     stats.measure_repetition(np.full(len(texts), 2, np.int8))
     return stats.values
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openseek.cleaning import tokens as tokens_module
+from openseek.cleaning.looks import look_at
 from openseek.cleaning.scan import TOKENS_CRC
 from openseek.cleaning.stats import document_stats, scan
 
@@ -22,7 +23,7 @@ def one(text: str) -> dict[str, float]:
 def tokens(text: str) -> list[str]:
     """Put the tokens back together from their lengths."""
     found, place = [], 0
-    for width in scan([text.encode()], han_words=False).token_chars:
+    for width in scan(look_at([text.encode()]), han_words=False).token_chars:
         while text[place].isspace():
             place += 1
         found.append(text[place : place + width])
@@ -57,7 +58,7 @@ def test_counts_match_a_naive_reference(text: str) -> None:
     assert found["short_lines"] == sum(len(line) <= 30 for line in lines) / max(1, len(lines))
     cut = tokens(text)
     words = [t for t in cut if set(t) - set(".-#。")]
-    if not scan([text.encode()]).chinese[0]:
+    if not scan(look_at([text.encode()])).chinese[0]:
         assert found["words"] == len(words)
         assert found["mean_word_chars"] == sum(map(len, words)) / max(1, len(words))
         alpha = sum(any(c.isalpha() for c in t) for t in cut)

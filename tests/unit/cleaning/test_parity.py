@@ -26,6 +26,7 @@ from datatrove.pipeline.filters import (
 from datatrove.utils.text import TERMINAL_PUNCTUATION
 
 from openseek.cleaning import Cleaner
+from openseek.cleaning.looks import look_at
 from openseek.cleaning.stats import scan
 from openseek.config.cleaning import CleaningConfig
 
@@ -47,7 +48,7 @@ OFF: dict[str, Any] = {
 
 def words(text: str, *_: Any) -> list[str]:
     found, place = [], 0
-    for width in scan([text.encode()], han_words=False).token_chars:
+    for width in scan(look_at([text.encode()]), han_words=False).token_chars:
         while text[place].isspace():
             place += 1
         found.append(text[place : place + width])
