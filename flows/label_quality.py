@@ -1,4 +1,4 @@
-"""The quality classifier: a teacher grades a sample, a linear model learns its grades."""
+"""Classifiers from a teacher: it grades a sample and names domains, linear models learn both."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ def label_quality(
     overrides: list[str] | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
-    """Grade a sample of the deduplicated corpus, train the classifier, report its agreement.
+    """Label a sample of the deduplicated corpus, train the classifiers, report their agreement.
 
-    The classifier is an artifact of the run; a scorer of kind `linear` without a model uses it.
+    The classifiers are artifacts of the run: a scorer of kind `linear` without a model uses that of
+    grades, the domain labels use that of domains (trained where `labelling.prompts` has `domain`
+    and there is a section `domain_classifier`).
 
     Args:
         config: Path of the YAML configuration.
@@ -28,10 +30,12 @@ def label_quality(
         force: Train again although it is finished; the labels are kept.
 
     Returns:
-        Summary of the run, with the classifier's `agreement` with the teacher.
+        Summary of the run, with the classifiers' `agreement` with the teacher.
     """
     changes = overrides or []
     resolved = configure(config, run_name, None, changes)
     if resolved.labelling is None:
         resolved = configure(config, run_name, None, [*changes, "labelling={}"])
-    return run_dag(resolved, targets=["classifier"], force=["classifier"] if force else [])
+    made = ["classifier"] if resolved.labelling is None or resolved.labelling.rubrics else []
+    made += ["domains"] if resolved.learns_from_teacher() else []
+    return run_dag(resolved, targets=made or ["label"], force=made if force else [])

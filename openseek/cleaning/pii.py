@@ -58,6 +58,17 @@ _ID_NUMBER = re.compile(
     rf"{_DIGITS_LEFT}[1-9][0-9]{{5}}([ -]?)(?:19|20)[0-9]{{2}}[01][0-9][0-3][0-9]\1"
     rf"[0-9]{{3}}[0-9Xx]{_DIGITS_RIGHT}"
 )
+# Until 1999 they had 15 digits (area, birth as yymmdd, serial), no check digit: about one in 80 of
+# all numbers of 15 digits would do. So they count only after a word that says what follows.
+_OLD_ID = re.compile(
+    rf"{_DIGITS_LEFT}(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5])[0-9]{{4}}"
+    rf"([0-9]{{2}}[01][0-9][0-3][0-9])[0-9]{{3}}{_DIGITS_RIGHT}"
+)
+_SAYS_ID = re.compile(
+    r"(?:身[份分][证證]|[证證]件[号號]|公民身[份分]|居民身[份分]|\bID (?:card|no\b|number)"
+    r"|\bidentity (?:card|number))[^\n0-9]{0,16}\n?\Z",
+    re.IGNORECASE,
+)
 _CARD = re.compile(
     rf"{_DIGITS_LEFT}(?:[3-6][0-9]{{12,18}}"
     rf"|[3-6][0-9]{{3}}([ -])[0-9]{{4}}\1[0-9]{{4}}\1[0-9]{{1,7}}"
@@ -137,6 +148,21 @@ def is_id_number(digits: str) -> bool:
     return digits[17].upper() == _ID_CHECK[total % 11]
 
 
+def is_old_id_number(digits: str, before: str) -> bool:
+    """Check a Chinese resident number of 15 digits: its area, date of birth, and what it follows.
+
+    Args:
+        digits: A number.
+        before: The text before it; the last 40 characters are enough.
+    """
+    match = _OLD_ID.fullmatch(digits)
+    try:
+        born = date.fromisoformat(f"19{match[1]}") if match else None
+    except ValueError:
+        return False
+    return born is not None and _SAYS_ID.search(before[-40:]) is not None
+
+
 def passes_luhn(number: str) -> bool:
     """Check a card number by Luhn's sum (ISO/IEC 7812); spaces and dashes are ignored."""
     digits = [int(c) for c in number if c.isdigit()]
@@ -195,9 +221,14 @@ def _numbers(text: str, kinds: Collection[PiiKind]) -> _Found:
     if not wanted:
         return []
     spans: _Found = []
+    old_ids = "id_number" in kinds
     for candidate in _LONG_NUMBER.finditer(text):
         low, high = max(0, candidate.start() - _AROUND), candidate.end() + _AROUND
         own: _Found = []
+        if old_ids and (match := _OLD_ID.search(text, low, high)):
+            place = match.start()
+            if is_old_id_number(match.group(), text[max(0, place - 40) : place]):
+                own.append((*match.span(), "id_number"))
         for kind, pattern, confirm in wanted:
             for match in pattern.finditer(text, low, high):
                 start, end = match.span()

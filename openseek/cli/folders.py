@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,11 +34,9 @@ def run_step(
     from openseek.artifacts import FolderFiles, FolderOutput, StepContext
     from openseek.compute import shutdown
     from openseek.config.runtime import RuntimeConfig
-    from openseek.errors import DataError
 
     for path in inputs.values():
-        if not path.is_dir():  # before the output folder is made
-            raise DataError("no such folder", where=str(path), mend="Check the path.")
+        require_folder(path)  # before the output folder is made
     claim(out, function, config, inputs)
     output = FolderOutput(out)
     context: StepContext[Any] = StepContext(
@@ -63,7 +62,71 @@ def claim(out: Path, function: Any, config: Any, inputs: Mapping[str, Path]) -> 
     """
     from openseek.errors import ConfigError
 
-    spec = json.loads(
+    require_free(out)
+    spec = _spec(function, config, inputs)
+    before = _claimed(out)
+    if before is not None and before != spec:
+        changed = ", ".join(_differences(before, spec))
+        raise ConfigError(
+            f"it holds the output of another call ({changed})",
+            where=str(out),
+            mend="Give another folder, or remove this one.",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / SPEC).write_text(json.dumps(spec, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def require_folder(path: Path) -> None:
+    """Refuse an input that is no folder.
+
+    Raises:
+        DataError: There is no such folder.
+    """
+    from openseek.errors import DataError
+
+    if path.is_file():
+        raise DataError(
+            "a file, not a folder", where=str(path), mend="Give the folder that it lies in."
+        )
+    if not path.is_dir():
+        raise DataError("no such folder", where=str(path), mend="Check the path.")
+
+
+def require_apart(path: Path, out: Path) -> None:
+    """Refuse an output folder inside of the input: the next call would read it.
+
+    Raises:
+        ConfigError: `out` is the folder, or lies in it.
+    """
+    from openseek.errors import ConfigError
+
+    if out.resolve().is_relative_to(path.resolve()):
+        raise ConfigError(
+            f"it would lie in the input {path}", where=str(out), mend="Give a folder beside it."
+        )
+
+
+def require_free(out: Path) -> None:
+    """Refuse an output folder with files that no command of ours wrote.
+
+    Raises:
+        ConfigError: It is a file, or there are such files.
+    """
+    from openseek.errors import ConfigError
+
+    if out.exists() and not out.is_dir():
+        raise ConfigError("a file, not a folder", where=str(out), mend="Give a new folder.")
+    found = {p.name for p in out.iterdir()} if out.is_dir() else set()
+    if SPEC not in found and found - {DOCUMENTS}:
+        raise ConfigError(
+            f"the folder is not empty ({', '.join(sorted(found)[:3])})",
+            where=str(out),
+            mend="Give an empty or a new folder.",
+        )
+
+
+def _spec(function: Any, config: Any, inputs: Mapping[str, Path]) -> dict[str, Any]:
+    spec: dict[str, Any] = json.loads(
         json.dumps(
             {
                 "step": f"{function.__module__}:{function.__name__}",
@@ -72,25 +135,16 @@ def claim(out: Path, function: Any, config: Any, inputs: Mapping[str, Path]) -> 
             }
         )
     )
-    found = {p.name for p in out.iterdir()} if out.is_dir() else set()
-    if SPEC in found:
-        before = json.loads((out / SPEC).read_text(encoding="utf-8"))
-        other = [k for k in spec if before.get(k) != spec[k]]
-        if other:
-            changed = ", ".join(_differences(before, spec))
-            raise ConfigError(
-                f"it holds the output of another call ({changed})",
-                where=str(out),
-                mend="Give another folder, or remove this one.",
-            )
-    elif found - {DOCUMENTS}:
-        raise ConfigError(
-            f"the folder is not empty ({', '.join(sorted(found)[:3])})",
-            where=str(out),
-            mend="Give an empty or a new folder.",
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / SPEC).write_text(json.dumps(spec, indent=1, ensure_ascii=False), encoding="utf-8")
+    return spec
+
+
+def _claimed(out: Path) -> dict[str, Any] | None:
+    """Return what a folder was made from, None where nobody claimed it."""
+    path = out / SPEC
+    found: dict[str, Any] | None = None
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _listing(folder: Path) -> list[list[Any]]:
@@ -127,30 +181,32 @@ def as_documents(
 
     Raises:
         DataError: There is no such folder, or no file that can be read.
+        ConfigError: The category is none, or the output folder cannot be used.
     """
-    from openseek.errors import DataError
-
-    if not folder.is_dir():
-        raise DataError("no such folder", where=str(folder), mend="Check the path.")
+    require_folder(folder)
+    require_apart(folder, out)
+    require_free(out)
     if _holds_documents(folder):
         return folder
+    from openseek.config.load import validate_section
     from openseek.config.runtime import RuntimeConfig
     from openseek.config.sources import SourceConfig, SourceList
     from openseek.corpus.snapshot import pin
     from openseek.corpus.step import ingest
 
     name = re.sub(r"[^a-z0-9_-]+", "-", folder.resolve().name.lower()).strip("-_") or "input"
-    source = SourceConfig.model_validate(
-        {
-            "name": name[:60],
-            "path": str(folder.resolve()),
-            "columns": {"text": [text]},
-            "category": category,
-            "lang": lang,
-        }
-    )
+    fields = {
+        "name": name[:60],
+        "path": str(folder.resolve()),
+        "columns": {"text": [text]},
+        "category": category,
+        "lang": lang,
+    }
+    source = validate_section(SourceConfig, fields, "--text, --category, --lang")
     target = out / DOCUMENTS
     config = pin(SourceList(sources=(source,)), RuntimeConfig(workers=workers))
+    if _claimed(out) is None and _claimed(target) not in (None, _spec(ingest, config, {})):
+        shutil.rmtree(target)  # of a call that failed before it used them
     print(f"reading {folder} into {target}", file=sys.stderr)
     run_step(ingest, config, {}, target, workers)
     return target

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,25 +19,26 @@ from openseek.cli.sources import sources
 
 In = Annotated[
     Path,
-    typer.Argument(help="Folder with JSONL (.gz, .zst), parquet or text files, or our shards."),
+    typer.Argument(
+        metavar="IN", help="Folder with JSONL (.gz, .zst), parquet or text files, or our shards."
+    ),
 ]
-Out = Annotated[Path, typer.Argument(help="Folder to write; the same one again goes on.")]
+Out = Annotated[
+    Path, typer.Argument(metavar="OUT", help="Folder to write; the same one again goes on.")
+]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Change a key of the section: min_chars=50.")
 ]
-Workers = Annotated[int, typer.Option(help="Shards at the same time; 0: one per CPU.")]
+Workers = Annotated[int, typer.Option(min=0, help="Shards at the same time; 0: one per CPU.")]
 Text = Annotated[str, typer.Option(help="Column with the text, where IN is not our own shards.")]
 Category = Annotated[str, typer.Option(help="Category of such rows: foundation, code, math, cot.")]
 Lang = Annotated[str, typer.Option(help="Their language: en, zh-Hans, zh-Hant, code, und.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object as stdout's last line.")]
 
+_DRAWN_BY = ("categories", "tiers", "min_chars")
+
 # command -> (step function, section, input's name, help)
 DATA = {
-    "clean": (
-        "openseek.cleaning.step:clean",
-        "openseek.config.cleaning:CleaningConfig",
-        "Normalise, filter and mask documents.",
-    ),
     "minhash": (
         "openseek.dedup.step:dedup",
         "openseek.config.dedup:DedupConfig",
@@ -52,11 +54,6 @@ DATA = {
         "openseek.config.substring:SubstringConfig",
         "Cut passages that occur twice or more.",
     ),
-    "score": (
-        "openseek.quality.step:score",
-        "openseek.config.quality:QualityConfig",
-        "Score quality and set tiers.",
-    ),
 }
 
 
@@ -69,6 +66,7 @@ def register(app: typer.Typer) -> None:
     )
     data.command("sources")(sources)
     data.command("ingest")(ingest)
+    data.command("clean")(clean)
     for name, (function, section, about) in DATA.items():
         data.command(name, help=about)(_documents_command(function, section))
     quality.register(data)
@@ -86,35 +84,47 @@ def _load(path: str) -> Any:
 
 
 def _section(path: str, overrides: list[str] | None, **fixed: Any) -> Any:
-    from pydantic import ValidationError
-
-    from openseek.config.load import apply_overrides
-    from openseek.errors import ConfigError
+    from openseek.config.load import apply_overrides, validate_section
 
     section = _load(path)
     raw: dict[str, Any] = dict(fixed)
     apply_overrides(raw, overrides or [])
-    try:
-        return section.model_validate(raw)
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        mend = f"Keys of this section: {', '.join(section.model_fields)}."
-        raise ConfigError("; ".join(lines), where="--set", mend=mend) from None
+    mend = f"Keys of this section: {', '.join(section.model_fields)}."
+    return validate_section(section, raw, "--set", mend)
+
+
+def _endpoint(base_url: str, model: str) -> dict[str, str] | None:
+    """Return the teacher that two options describe; None: the offline one."""
+    from openseek.errors import ConfigError
+
+    if bool(base_url) != bool(model):
+        given, other = ("--base-url", "--model") if base_url else ("--model", "--base-url")
+        raise ConfigError(
+            f"{given} without {other}", where=given, mend="Give both, or neither to work offline."
+        )
+    return {"kind": "openai", "base_url": base_url, "model": model} if base_url else None
 
 
 def _run(
     function: str, config: Any, inputs: dict[str, Path], out: Path, workers: int, json_: bool
-) -> None:
+) -> dict[str, Any]:
     from openseek.cli.folders import run_step
 
     metrics = run_step(_load(function), config, inputs, out, workers)
     if json_:
         print(json.dumps({"out": str(out), **metrics}, ensure_ascii=False))
-    else:
-        counts = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
-        for name, value in counts.items():
+        return metrics
+    for name, value in metrics.items():
+        if isinstance(value, int | float):
             print(f"{name:<20} {value:,}")
-        print(f"{'report':<20} {out / '_report.json'}")
+    for name in ("dropped", "quarantined", "failed", "skipped"):  # reason -> documents
+        found = metrics.get(name)
+        reasons = found.items() if isinstance(found, dict) else ()
+        told = ", ".join(f"{why} {n:,}" for why, n in reasons if isinstance(n, int))
+        if told:
+            print(f"{name:<20} {told}")
+    print(f"{'report':<20} {out / '_report.json'}")
+    return metrics
 
 
 def _documents_command(function: str, section: str) -> Callable[..., None]:
@@ -128,15 +138,42 @@ def _documents_command(function: str, section: str) -> Callable[..., None]:
         workers: Workers = 0,
         json_: AsJson = False,
     ) -> None:
-        from openseek.cli.folders import as_documents
-
         config = _section(section, set_)
-        documents = as_documents(
-            input_, out, text=text, category=category, lang=lang, workers=workers
-        )
-        _run(function, config, {"documents": documents}, out, workers, json_)
+        _on_documents(function, config, input_, out, (text, category, lang), workers, json_)
 
     return command
+
+
+def _on_documents(
+    function: str, config: Any, input_: Path, out: Path, labels: tuple[str, str, str],
+    workers: int, json_: bool, **others: Path,
+) -> dict[str, Any]:  # fmt: skip
+    """Run a step on documents: `input_`, read into shards first where it holds other files."""
+    from openseek.cli.folders import as_documents
+
+    text, category, lang = labels
+    documents = as_documents(input_, out, text=text, category=category, lang=lang, workers=workers)
+    return _run(function, config, {"documents": documents, **others}, out, workers, json_)
+
+
+def clean(
+    input_: In,
+    out: Out,
+    preset: Annotated[
+        str, typer.Option(help="Rules: standard, fineweb, datatrove, cci4 or none.")
+    ] = "",
+    set_: Set = None,
+    text: Text = "text",
+    category: Category = "foundation",
+    lang: Lang = "und",
+    workers: Workers = 0,
+    json_: AsJson = False,
+) -> None:
+    """Normalise, filter and mask documents."""
+    fixed = {"preset": preset} if preset else {}
+    config = _section("openseek.config.cleaning:CleaningConfig", set_, **fixed)
+    function = "openseek.cleaning.step:clean"
+    _on_documents(function, config, input_, out, (text, category, lang), workers, json_)
 
 
 def ingest(
@@ -146,12 +183,22 @@ def ingest(
     json_: AsJson = False,
 ) -> None:
     """Read sources (JSONL, parquet, text, packages, hub) into document shards."""
-    from openseek.config.load import read_sources
+    from openseek.config.load import read_sources, validate_section
     from openseek.config.runtime import RuntimeConfig
     from openseek.config.sources import SourceList
     from openseek.corpus.snapshot import pin
+    from openseek.errors import ConfigError
 
-    config = pin(SourceList(sources=read_sources(sources)), RuntimeConfig(workers=workers))
+    listed = read_sources(sources)
+    if not isinstance(listed, list):
+        raise ConfigError(
+            "no list of sources", where=str(sources),
+            mend="Write `- preset: NAME` or `- {name: …, path: …}`, one item a source.",
+        )  # fmt: skip
+    config = pin(
+        validate_section(SourceList, {"sources": listed}, str(sources)),
+        RuntimeConfig(workers=workers),
+    )
     _run("openseek.corpus.step:ingest", config, {}, out, workers, json_)
 
 
@@ -162,19 +209,24 @@ def synth(
     base_url: Annotated[str, typer.Option(help="OpenAI-compatible endpoint; empty: offline.")] = "",
     model: Annotated[str, typer.Option(help="Model name at the endpoint.")] = "",
     set_: Set = None,
+    text: Text = "text",
+    category: Category = "foundation",
+    lang: Lang = "und",
     workers: Workers = 0,
     json_: AsJson = False,
 ) -> None:
     """Make synthetic documents from a folder of documents."""
-    teacher: dict[str, Any] = {"kind": "extractive"}
-    if base_url:
-        teacher = {"kind": "openai", "base_url": base_url, "model": model}
+    teacher = _endpoint(base_url, model) or {"kind": "extractive"}
     recipes = [{"name": recipe}]
     section = _section(
         "openseek.config.synthesis:SynthesisConfig", set_, teacher=teacher, recipes=recipes
     )
-    inputs = {"documents": input_}
-    _run("openseek.synthesis.step:synthesise", section, inputs, out, workers, json_)
+    function = "openseek.synthesis.step:synthesise"
+    labels = (text, category, lang)
+    told = _on_documents(function, section, input_, out, labels, workers, json_)
+    if not any(r.get("documents") for r in told.get("recipes", {}).values()):
+        limits = ", ".join(f"{k}={getattr(section.recipes[0], k)}" for k in _DRAWN_BY)
+        print(f"no document of {input_} fits the recipe: {limits}", file=sys.stderr)
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""`openseek data label`, `train-…` and `decontaminate`: quality on plain folders."""
+"""`openseek data score`, `label`, `train-…` and `decontaminate`: quality on plain folders."""
 
 from __future__ import annotations
 
@@ -7,15 +7,62 @@ from typing import Annotated, Any
 
 import typer
 
-from openseek.cli.layers import AsJson, In, Out, Set, Workers, _run, _section
+from openseek.cli.layers import (
+    AsJson,
+    Category,
+    In,
+    Lang,
+    Out,
+    Set,
+    Text,
+    Workers,
+    _endpoint,
+    _on_documents,
+    _run,
+    _section,
+)
 
 
 def register(data: typer.Typer) -> None:
     """Add the commands."""
+    data.command("score")(score)
     data.command("label")(label)
     data.command("train-classifier")(train_classifier)
     data.command("train-domains")(train_domains)
     data.command("decontaminate")(decontaminate)
+
+
+def score(
+    input_: In,
+    out: Out,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Model to score with beside the text statistics: a folder that train-classifier "
+            "wrote, a fastText file (.bin, .ftz), a folder or hub id of a transformer."
+        ),
+    ] = "",
+    set_: Set = None,
+    text: Text = "text",
+    category: Category = "foundation",
+    lang: Lang = "und",
+    workers: Workers = 0,
+    json_: AsJson = False,
+) -> None:
+    """Score quality, set tiers and domains."""
+    fixed: dict[str, Any] = {}
+    if model:
+        scorer = {"kind": _kind_of(model), "name": "model", "model": model}
+        fixed["scorers"] = [{"kind": "heuristic"}, scorer]
+    config = _section("openseek.config.quality:QualityConfig", set_, **fixed)
+    function = "openseek.quality.step:score"
+    _on_documents(function, config, input_, out, (text, category, lang), workers, json_)
+
+
+def _kind_of(model: str) -> str:
+    if model.endswith((".bin", ".ftz")):
+        return "fasttext"
+    return "linear" if (Path(model) / "classifier.json").is_file() else "transformer"
 
 
 def label(
@@ -26,19 +73,25 @@ def label(
     ] = "",
     model: Annotated[str, typer.Option(help="Model name at the endpoint.")] = "",
     set_: Set = None,
+    text: Text = "text",
+    category: Category = "foundation",
+    lang: Lang = "und",
     workers: Workers = 0,
     json_: AsJson = False,
 ) -> None:
-    """Have a teacher grade a sample of documents from 0 to 5."""
+    """Have a teacher grade a sample of documents from 0 to 5, or name their domains."""
     fixed: dict[str, Any] = {}
-    if base_url or model:
-        fixed["teacher"] = {"kind": "openai", "base_url": base_url, "model": model}
+    if teacher := _endpoint(base_url, model):
+        fixed["teacher"] = teacher
     section = _section("openseek.config.labelling:LabellingConfig", set_, **fixed)
-    _run("openseek.synthesis.labelling:label", section, {"documents": input_}, out, workers, json_)
+    function = "openseek.synthesis.labelling:label"
+    _on_documents(function, section, input_, out, (text, category, lang), workers, json_)
 
 
 def train_classifier(
-    input_: Annotated[Path, typer.Argument(help="Folder that `openseek data label` wrote.")],
+    input_: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="Folder that `openseek data label` wrote.")
+    ],
     out: Out,
     set_: Set = None,
     json_: AsJson = False,
@@ -51,7 +104,10 @@ def train_classifier(
 
 def train_domains(
     input_: Annotated[
-        Path, typer.Argument(help="Folder with labelled rows: parquet or JSONL (.gz, .zst).")
+        Path,
+        typer.Argument(
+            metavar="LABELS", help="Folder with labelled rows: parquet or JSONL (.gz, .zst)."
+        ),
     ],
     out: Out,
     label: Annotated[
@@ -75,10 +131,23 @@ def decontaminate(
         Path, typer.Option(help="Folder with evaluation items (parquet, JSONL, .gz, .zst).")
     ],
     set_: Set = None,
+    text: Text = "text",
+    category: Category = "foundation",
+    lang: Lang = "und",
     workers: Workers = 0,
     json_: AsJson = False,
 ) -> None:
     """Drop documents that overlap with evaluation sets."""
+    from openseek.cli.folders import require_folder
+    from openseek.errors import DataError
+
+    require_folder(against)
+    if not any(path.is_file() for path in against.rglob("*")):
+        raise DataError(
+            "no evaluation items: the folder is empty", where=str(against),
+            mend="Put .parquet, .jsonl (.gz, .zst) or .json files there.",
+        )  # fmt: skip
     section = _section("openseek.config.quality:DecontaminationConfig", set_)
-    inputs = {"documents": input_, "benchmarks": against}
-    _run("openseek.quality.step:decontaminate", section, inputs, out, workers, json_)
+    function = "openseek.quality.step:decontaminate"
+    labels = (text, category, lang)
+    _on_documents(function, section, input_, out, labels, workers, json_, benchmarks=against)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -9,12 +10,13 @@ from pydantic import Field, model_validator
 from openseek.config.base import Section, runtime
 from openseek.config.synthesis import TeacherConfig
 
-PromptStyle = Literal["additive", "direct"]
+RubricStyle = Literal["additive", "direct"]
+PromptStyle = Literal["additive", "direct", "domain"]
 Language = Literal["en", "zh"]
 
 
 class LabellingConfig(Section):
-    """A sample of the corpus and who grades it from 0 to 5 for educational value."""
+    """A sample of the corpus and who grades it (0 to 5, educational value) or names its domain."""
 
     teacher: TeacherConfig | None = Field(
         None,
@@ -23,9 +25,16 @@ class LabellingConfig(Section):
     )
     prompts: tuple[PromptStyle, ...] = Field(
         ("direct",),
-        description="Rubrics each document is graded by: `additive` counts criteria that hold "
-        "(FineWeb-Edu), `direct` picks the level that fits. Several: the mean, rounded.",
+        description="What is asked of each document. Rubrics: `additive` counts criteria that hold "
+        "(FineWeb-Edu), `direct` picks the level that fits; both: the mean, rounded. `domain`: "
+        "what it is about, one name of `domains`.",
         min_length=1,
+    )
+    domains: dict[str, str] = Field(
+        {},
+        description="Names that the prompt `domain` offers -> what belongs to each, in a few "
+        "words (may be empty). `general` is always among them, for what fits none. Empty: the 17 "
+        "of the keyword lexicon.",
     )
     documents: int = Field(
         2000, description="Documents drawn, the same number of each language.", ge=1
@@ -58,7 +67,25 @@ class LabellingConfig(Section):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name}={list(values)} names one twice; name each once")
+        for name, gloss in self.domains.items():
+            if not re.fullmatch(r"\w[\w .&/-]{0,59}", name) or "\n" in gloss:
+                raise ValueError(
+                    f"domains: {name!r} is no name for a prompt; use at most 60 letters, digits, "
+                    "blanks and . & / _ - in it, and one line to describe it"
+                )
+        if self.domains and not self.asks_domains:
+            raise ValueError("domains without the prompt that offers them; add `domain` to prompts")
         return self
+
+    @property
+    def rubrics(self) -> tuple[RubricStyle, ...]:
+        """The prompts that ask for a grade."""
+        return tuple(style for style in self.prompts if style != "domain")
+
+    @property
+    def asks_domains(self) -> bool:
+        """Whether the teacher names domains."""
+        return "domain" in self.prompts
 
 
 class LinearTrainingConfig(Section):
@@ -109,7 +136,9 @@ class DomainClassifierConfig(LinearTrainingConfig):
     labels: str = runtime(
         "",
         "File or folder of labelled rows (parquet, JSONL, .gz, .zst); its content enters the "
-        "step's key, its place not. Empty: the run's own documents, before they are scored.",
+        "step's key, its place not. Empty: the domains that the teacher names, where `labelling` "
+        "has the prompt `domain` and `label` is `domain`; else the run's own documents, before "
+        "they are scored.",
     )
     text: str = Field("text", description="Column with the text.")
     label: str = Field(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 from openseek.config.pipeline import PipelineConfig
 from openseek.config.source_presets import expand_sources
 from openseek.errors import ConfigError
+
+S = TypeVar("S", bound=BaseModel)
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> PipelineConfig:
@@ -59,10 +61,27 @@ def validate(raw: dict[str, Any], where: str) -> PipelineConfig:
     try:
         return PipelineConfig.model_validate(raw)
     except ValidationError as error:
-        lines = [_explain(e) for e in error.errors()]
+        lines = explain(error, PipelineConfig)
         raise ConfigError(
             "\n  ".join(["not a valid configuration:", *lines]), where=where
         ) from None
+
+
+def validate_section(model: type[S], raw: Mapping[str, Any], where: str, mend: str = "") -> S:
+    """Build one section from plain data.
+
+    Raises:
+        ConfigError: All mistakes.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("; ".join(explain(error, model)), where=where, mend=mend) from None
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Say what is wrong with each key, and how to mend it."""
+    return [_explain(e, model) for e in error.errors()]
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -157,13 +176,13 @@ def _index(items: list[Any], part: str, key: str) -> int:
     )
 
 
-def _explain(error: Any) -> str:
+def _explain(error: Any, model: type[BaseModel]) -> str:
     loc = [str(p) for p in error["loc"]]
     key = ".".join(loc)
     value = error.get("input")
     shown = "" if isinstance(value, dict | list) else f" (value {value!r})"
     if error["type"] == "extra_forbidden":
-        known = _known_keys(PipelineConfig, loc[:-1])
+        known = _known_keys(model, loc[:-1])
         near = difflib.get_close_matches(loc[-1], known, n=1)
         mend = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"{key}: unknown key{shown}; {mend}"

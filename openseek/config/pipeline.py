@@ -62,8 +62,8 @@ class PipelineConfig(Section):
     quality: QualityConfig = Field(QualityConfig(), description="Scorers and tiers.")
     labelling: LabellingConfig | None = Field(
         None,
-        description="Have a teacher grade a sample, and train the classifier of linear scorers on "
-        "it. None: neither.",
+        description="Have a teacher label a sample, and train the classifier of linear scorers on "
+        "its grades. None: neither.",
     )
     classifier: ClassifierConfig = Field(
         ClassifierConfig(), description="The classifier that learns the grades."
@@ -109,10 +109,21 @@ class PipelineConfig(Section):
                 f"quality.scorers: {unnamed[0]} names no model and no classifier is trained: set "
                 "its model, or add the section labelling"
             )
+        if unnamed and self.labelling is not None and not self.labelling.rubrics:
+            raise ValueError(
+                f"quality.scorers: {unnamed[0]} names no model and nobody grades: set its model, "
+                "or add a rubric (additive, direct) to labelling.prompts"
+            )
         for stage in self.stages:  # mistakes show up before anything runs
             self.mix_step(stage)
             self.train_step(stage)
         return self
+
+    def learns_from_teacher(self) -> bool:
+        """Tell whether the classifier of domains learns what the step `label` was told."""
+        learner = self.domain_classifier
+        asked = self.labelling is not None and self.labelling.asks_domains
+        return learner is not None and asked and not learner.labels and learner.label == "domain"
 
     def stage_names(self) -> list[Stage]:
         """The configured stages in the curriculum's order."""

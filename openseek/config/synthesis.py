@@ -123,6 +123,11 @@ class SynthesisConfig(Section):
         description="What counts as an evaluation item inside a row. None: as in training "
         "documents (the run's section `decontamination`).",
     )
+    inherit_tier: bool = Field(
+        False,
+        description="Give a row the quality tier of its document, for mixtures that select by "
+        "tier. False: none, as the row itself is not scored.",
+    )
     shard_documents: int = Field(
         64, description="Documents a shard: what a kill loses at most of a worker's answers.", ge=1
     )

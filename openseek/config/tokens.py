@@ -99,9 +99,9 @@ class TokensConfig(Section):
 
     domains: bool = Field(
         False,
-        description="Keep the documents of each domain (`meta.domain`, from the step score) apart "
-        "within a shard, so that mixtures can select them and the report counts them. The index "
-        "then has up to 18 times as many segments, some 200 bytes each.",
+        description="Note each document's domain (`meta.domain`, from the step score), so that "
+        "mixtures can select by it and the report counts tokens by it. The order of documents, and "
+        "what is drawn by a mixture that does not select by domain, stay the same.",
     )
 
     @model_validator(mode="after")

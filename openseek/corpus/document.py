@@ -8,6 +8,7 @@ object) or into `score` and `tier`.
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Literal, get_args
 
 import pyarrow as pa
@@ -37,3 +38,15 @@ def document_id(source: str, origin: str, text: str) -> str:
     """Derive a stable id from where a document comes from and what it says."""
     digest = hashlib.sha256("\x00".join((source, origin, text)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:32]
+
+
+def domain_of(meta: str | None) -> str:
+    """Read the domain that the step `score` wrote into a document's `meta`; empty without one."""
+    if not meta or '"domain"' not in meta:
+        return ""
+    try:
+        found = json.loads(meta)
+    except ValueError:
+        return ""
+    domain = found.get("domain") if isinstance(found, dict) else None
+    return domain if isinstance(domain, str) else ""

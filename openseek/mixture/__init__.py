@@ -4,6 +4,7 @@
     audit.py   shares by category, source, language, tier and domain; warnings; lists of weights
     order.py   (seed, position) -> group and sequence: exact, seekable, without state
     step.py    step `mix`: writes mixture.json
+    stream.py  a group's documents as one run of tokens
     data.py    batches for training from mixture.json and the token shards
 
 Alone:

@@ -3,10 +3,10 @@
 Batch `step` of size B holds positions step·B … step·B + B - 1 of the stage, whatever the number of
 processes and wherever a run was interrupted; a process takes its part of it (`Batch.part`).
 
-A group's documents form one stream, in the order of their shards. Sequence j of it is the tokens
-j·T … j·T + T: T inputs and T targets, so neighbours share one token and every token is a target
-exactly once. Documents meet inside a sequence; `doc_BT1` numbers them, for attention that must not
-look across and for positions that start anew.
+A group's documents form one stream (`stream.py`), in the order of their shards. Sequence j of it is
+the tokens j·T … j·T + T: T inputs and T targets, so neighbours share one token and every token is a
+target exactly once. Documents meet inside a sequence; `doc_BT1` numbers them, for attention that
+must not look across and for positions that start anew.
 
 Shapes: B sequences of a batch, T1 = T + 1 tokens of a sequence.
 """
@@ -19,15 +19,13 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from openseek.artifacts.files import FileSet, Json, names, sha256_file
 from openseek.errors import DataError
 from openseek.mixture.order import Interleaving, derive_key, permuted
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from openseek.mixture.stream import Array, Stream
 
 _OPEN_SHARDS = 200  # each holds two file descriptors; the usual limit of a process is 1,024
 
@@ -82,14 +80,17 @@ class StageData:
         self.groups: list[str] = [g["name"] for g in recipe["groups"]]
         self._locate = locate
         self._shards: list[str] = recipe["shards"]
-        self._streams = [_Stream(g, recipe["seed"], self.stage) for g in recipe["groups"]]
+        self._array = functools.lru_cache(maxsize=2 * _OPEN_SHARDS)(self._load)
+        self._streams = [
+            Stream(g, derive_key(recipe["seed"], self.stage, g["name"]), self._array)
+            for g in recipe["groups"]
+        ]
         self._category = np.array(
             [self.categories.index(g["category"]) for g in recipe["groups"]], dtype=np.int8
         )
         self._order = Interleaving(
             [g["sequences"] for g in recipe["groups"]], derive_key(recipe["seed"], self.stage)
         )
-        self._array = functools.lru_cache(maxsize=2 * _OPEN_SHARDS)(self._load)
 
     @classmethod
     def open(cls, tokens: FileSet, mixture: FileSet) -> StageData:
@@ -170,25 +171,6 @@ class StageData:
     def _load(self, shard: int, kind: str) -> Array:
         path = self._locate(f"{self._shards[shard]}.{kind}.npy")
         return np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-class _Stream:
-    """A group's documents as one run of tokens over parts of shards."""
-
-    def __init__(self, group: Json, seed: int, stage: str) -> None:
-        self.n_sequences: int = group["available_sequences"]
-        self.key = derive_key(seed, stage, group["name"])
-        self._segments = np.asarray(group["segments"], dtype=np.int64).reshape(-1, 3)
-        self._ends = np.cumsum(self._segments[:, 2])
-
-    def pieces(self, position: int, length: int) -> Iterator[tuple[int, int, int]]:
-        number = int(np.searchsorted(self._ends, position, side="right"))
-        while length > 0:
-            shard, first, size = map(int, self._segments[number])
-            skipped = position - (int(self._ends[number]) - size)
-            taken = min(length, size - skipped)
-            yield shard, first + skipped, taken
-            position, length, number = position + taken, length - taken, number + 1
 
 
 def materialise(files: FileSet, folder: Path, pattern: str = "*") -> Path:

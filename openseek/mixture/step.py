@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from openseek.artifacts.context import StepContext
@@ -57,25 +57,71 @@ def mix(ctx: StepContext[MixStepConfig]) -> dict[str, Any]:
     return metrics
 
 
-def read_buckets(index: Json) -> tuple[list[Bucket], list[list[list[int]]]]:
+@dataclass(frozen=True)
+class Place:
+    """Where tokens of a bucket lie: in a segment, all of it or the documents of one domain.
+
+    Attributes:
+        shard: Number of the shard.
+        first_token: Where the segment begins.
+        segment_tokens: Tokens of the segment.
+        tokens: Those of the bucket.
+        domain: Number of its domain in the shard; None: the shard has no domains.
+    """
+
+    shard: int
+    first_token: int
+    segment_tokens: int
+    tokens: int
+    domain: int | None = None
+
+
+def read_buckets(index: Json) -> tuple[list[Bucket], list[list[Place]]]:
     """Sum up an index by labels.
 
     Returns:
-        Buckets, and for each the places of its tokens: [shard, first token, tokens].
+        Buckets, and for each the places of its tokens.
     """
-    found: dict[tuple[str, str, str, str, str], list[list[int]]] = {}
+    found: dict[tuple[str, str, str, str, str], list[Place]] = {}
     for number, shard in enumerate(index["shards"]):
+        names = shard.get("domains", [])
         for s in shard["segments"]:
-            labels = (s["source"], s["category"], s["lang"], s["tier"], s.get("domain", ""))
-            found.setdefault(labels, []).append([number, s["first_token"], s["tokens"]])
+            labels = (s["source"], s["category"], s["lang"], s["tier"])
+            at = (number, s["first_token"], s["tokens"])
+            for domain, tokens in s.get("domains", {"": s["tokens"]}).items():
+                place = Place(*at, tokens, names.index(domain) if names else None)
+                found.setdefault((*labels, domain), []).append(place)
     buckets = [
-        Bucket(*labels[:4], sum(p[2] for p in found[labels]), labels[4]) for labels in sorted(found)
+        Bucket(*labels[:4], sum(p.tokens for p in found[labels]), labels[4])
+        for labels in sorted(found)
     ]
     return buckets, [found[labels] for labels in sorted(found)]
 
 
+def gather(places: Iterable[Place]) -> Json:
+    """Join a group's places into its stream, in order of the shards.
+
+    Returns:
+        segments: [shard, first token, tokens read]; and, where a segment is read in part, selected:
+        position in `segments` -> tokens of the segment, and the numbers of the domains to read.
+    """
+    joined: dict[tuple[int, int, int], list[Place]] = {}
+    for place in places:
+        key = (place.shard, place.first_token, place.segment_tokens)
+        joined.setdefault(key, []).append(place)
+    segments, selected = [], {}
+    for number, (shard, first, size) in enumerate(sorted(joined)):
+        mine = joined[shard, first, size]
+        tokens = sum(p.tokens for p in mine)
+        segments.append([shard, first, tokens])
+        if tokens < size:
+            domains = sorted(p.domain for p in mine if p.domain is not None)
+            selected[str(number)] = {"tokens": size, "domains": domains}
+    return {"segments": segments, **({"selected": selected} if selected else {})}
+
+
 def _recipe(
-    plan: StagePlan, config: MixStepConfig, index: Json, places: Sequence[list[list[int]]]
+    plan: StagePlan, config: MixStepConfig, index: Json, places: Sequence[list[Place]]
 ) -> Json:
     return {
         "schema": MIXTURE_SCHEMA,
@@ -91,7 +137,7 @@ def _recipe(
                 "category": group.category,
                 "sequences": group.sequences,
                 "available_sequences": group.available_sequences,
-                "segments": sorted(place for i in group.buckets for place in places[i]),
+                **gather(place for i in group.buckets for place in places[i]),
             }
             for group in plan.groups
         ],

@@ -96,7 +96,7 @@ def build(config: PipelineConfig) -> list[Node]:
             Node(
                 mix,
                 "mix",
-                2,
+                3,
                 "openseek.mixture.step:mix",
                 config.mix_step(stage),
                 {"tokens": Input("tokenise")},
@@ -208,7 +208,7 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
     yield Node(
         "synthesise",
         "synthesise",
-        3,
+        4,
         "openseek.synthesis.step:synthesise",
         config.synthesis_step(),
         {**documents, "benchmarks": Input("benchmarks")},
@@ -227,7 +227,7 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
     yield Node(
         "tokenise",
         "tokenise",
-        2,
+        3,
         "openseek.tokens.step:tokenise",
         config.tokens,
         {**texts, "tokenizer": Input("tokenizer")},
@@ -241,12 +241,13 @@ def _quality_nodes(config: PipelineConfig, before: str) -> Iterable[Node]:
         yield Node(
             "label",
             "label",
-            1,
+            2,
             "openseek.synthesis.labelling:label",
             config.labelling,
             dict(inputs),
-            about="have a teacher grade a sample",
+            about="have a teacher label a sample",
         )
+    if config.labelling is not None and config.labelling.rubrics:
         yield Node(
             "classifier",
             "classifier",
@@ -259,13 +260,16 @@ def _quality_nodes(config: PipelineConfig, before: str) -> Iterable[Node]:
         if any(s.kind == "linear" and not s.model for s in config.quality.scorers):
             inputs["classifier"] = Input("classifier")
     if config.domain_classifier is not None:
+        learned = {"documents": Input(before)}
+        if config.learns_from_teacher():
+            learned = {"labels": Input("label")}
         yield Node(
             "domains",
             "domains",
-            1,
+            2,
             "openseek.quality.domains_step:train_domains",
             config.domain_classifier,
-            {} if config.domain_classifier.labels else {"documents": Input(before)},
+            {} if config.domain_classifier.labels else learned,
             snapshot="openseek.quality.domains_step:snapshot",
             about="learn domains from labelled rows; report the accuracy",
         )

@@ -43,6 +43,8 @@ def summarise(pipeline: Pipeline, outcomes: Sequence[Outcome]) -> Json:
     }
     if "classifier" in by_node:
         summary["agreement"] = by_node["classifier"].manifest.metrics["agreement"]
+    if "domains" in by_node:
+        summary["domain_agreement"] = by_node["domains"].manifest.metrics["agreement"]
     if "export" in by_node:
         files = pipeline.store.files(by_node["export"].manifest).under("hf/")
         summary["model"] = str(lay_out(files, home / "model"))

@@ -81,7 +81,13 @@ def read_labels(files: FileSet) -> dict[str, Any]:
     graded: dict[str, list[int]] = defaultdict(list)
     first: dict[str, dict[str, Any]] = {}
     teachers, prompts = set[str](), set[str]()
-    for name in names(files, "*.parquet"):
+    found = names(files, "*.parquet")
+    if not found:
+        raise DataError(
+            "no file of labels (.parquet)", where="train-classifier",
+            mend="Give the folder that `openseek data label` wrote.",
+        )  # fmt: skip
+    for name in found:
         table = pq.read_table(files.local(name))
         if missing := [c for c in _COLUMNS if c not in table.column_names]:
             raise DataError(

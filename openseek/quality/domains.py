@@ -91,7 +91,7 @@ def domain_names(config: DomainsConfig) -> tuple[str, ...]:
         ConfigError: The lexicon, or the classifier, cannot be read.
     """
     if config.classifier:
-        return (*load_labeller(config.classifier).labels, GENERAL)
+        return (*(x for x in load_labeller(config.classifier).labels if x != GENERAL), GENERAL)
     return (*read_lexicon(config.lexicon), GENERAL)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from openseek.artifacts.context import StepContext
 from openseek.artifacts.files import names
@@ -14,6 +17,7 @@ from openseek.config.runtime import RuntimeConfig
 from openseek.errors import ConfigError, DataError
 from openseek.quality.agreement import label_agreement
 from openseek.quality.classifier_step import part_of
+from openseek.quality.fluency import primary
 from openseek.quality.labels import Labelled, draw, is_labelled_file
 from openseek.quality.linear import Sample, train
 from openseek.quality.scorers import digests
@@ -26,8 +30,9 @@ def train_domains(ctx: StepContext[DomainClassifierConfig]) -> dict[str, Any]:
     input `documents`. A row's part (learn, validate, test) follows from its id.
 
     Returns:
-        labels, rows (read), skipped (by reason), documents (by part), passes, and agreement: see
-        `label_agreement`.
+        labels, rows (read), skipped (by reason), documents (by part), passes, agreement (see
+        `label_agreement`) on the test part, the same by language where the rows tell theirs, and
+        the teachers and prompts that the labels come from.
 
     Raises:
         DataError: A file cannot be read or lacks a column, or there are too few rows or labels.
@@ -36,10 +41,13 @@ def train_domains(ctx: StepContext[DomainClassifierConfig]) -> dict[str, Any]:
     drawn = draw(_files(ctx), config)
     labels = sorted({row.label for row in drawn.rows})
     if len(labels) < 2:
+        left_out = ", ".join(f"{why} {n}" for why, n in drawn.skipped.items()) or "nothing"
         raise DataError(
-            f"{len(labels)} labels with {config.least_rows} rows or more in {drawn.read} rows",
+            f"{len(labels)} labels with {config.least_rows} rows or more in {drawn.read} rows "
+            f"(left out: {left_out})",
             where="train-domains",
-            mend="Give at least two labels; look at the column that `label` names.",
+            mend="Give labelled rows (.parquet, .jsonl) of two labels or more, look at the column "
+            f"that `label` names ({config.label}), or lower least_rows.",
         )
     parts: dict[str, list[Labelled]] = {"learn": [], "validate": [], "test": []}
     for row in drawn.rows:
@@ -51,9 +59,11 @@ def train_domains(ctx: StepContext[DomainClassifierConfig]) -> dict[str, Any]:
     }
     model, passes = train(samples["learn"], samples["validate"], config, len(labels), ctx.seed)
     test = samples["test"]
-    told = label_agreement(test.grades, model.probabilities(test.buf, test.offsets), labels)
+    guessed = model.probabilities(test.buf, test.offsets)
+    told = label_agreement(test.grades, guessed, labels)
     summary = {k: v for k, v in told.items() if k not in ("confusion", "labels")}
-    model.about.update({"labels": labels, "agreement": summary})
+    origin = {"teacher": sorted(drawn.teachers), "prompts": sorted(drawn.prompts)}
+    model.about.update({"labels": labels, "agreement": summary, **origin})
     for name, path in model.save(ctx.out.scratch / "domains").items():
         ctx.out.add(name, path)
     return {
@@ -64,7 +74,20 @@ def train_domains(ctx: StepContext[DomainClassifierConfig]) -> dict[str, Any]:
         "documents_by_label": dict(sorted(Counter(r.label for r in drawn.rows).items())),
         "passes": passes,
         "agreement": told,
+        "agreement_by_lang": _by_lang(parts["test"], test, guessed, labels),
+        **origin,
     }
+
+
+def _by_lang(
+    rows: Sequence[Labelled], test: Sample, guessed: NDArray[np.floating], labels: list[str]
+) -> dict[str, Any]:
+    langs = np.array([primary(row.lang) if row.lang else "" for row in rows])
+    told = {}
+    for lang in sorted(set(langs.tolist()) - {""}):
+        mine = langs == lang
+        told[lang] = label_agreement(test.grades[mine], guessed[mine], labels)
+    return told
 
 
 def snapshot(config: DomainClassifierConfig, runtime: RuntimeConfig) -> dict[str, Any]:

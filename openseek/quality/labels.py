@@ -23,6 +23,10 @@ from openseek.errors import DataError
 MOST_LABELS = 256  # more are no labels: somebody named a column of ids
 _LINE_BYTES = 64_000_000
 _BATCH_ROWS = 1000
+_EXTRAS = ("id", "lang", "teacher", "prompt")  # read where a file has them
+
+_Entry = tuple[int, str, str, str]
+"""Place (larger comes first), id, text, language."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Labelled:
     id: str
     text: str
     label: str
+    lang: str = ""
 
 
 @dataclass
@@ -42,11 +47,15 @@ class Drawn:
         rows: By label, then by id.
         read: Rows read.
         skipped: Reason -> rows that were not used: no_text, no_label, rare_label, above_per_label.
+        teachers: Who labelled the rows, where they say it.
+        prompts: What the teachers were asked, where they say it.
     """
 
     rows: list[Labelled] = field(default_factory=list)
     read: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+    teachers: set[str] = field(default_factory=set)
+    prompts: set[str] = field(default_factory=set)
 
 
 def draw(files: Iterable[tuple[str, Path]], config: DomainClassifierConfig) -> Drawn:
@@ -61,7 +70,7 @@ def draw(files: Iterable[tuple[str, Path]], config: DomainClassifierConfig) -> D
     Raises:
         DataError: A file cannot be read or lacks a column, or there are too many labels.
     """
-    found: dict[str, list[tuple[int, str, str]]] = {}
+    found: dict[str, list[_Entry]] = {}
     drawn = Drawn()
     for name, path in sorted(files):
         for row in read_rows(path, name, config):
@@ -72,6 +81,8 @@ def draw(files: Iterable[tuple[str, Path]], config: DomainClassifierConfig) -> D
             elif not label:
                 drawn.skipped["no_label"] += 1
             else:
+                drawn.teachers.update(_told(row, "teacher"))
+                drawn.prompts.update(_told(row, "prompt"))
                 pile = found.setdefault(label, [])
                 drawn.skipped["above_per_label"] += _push(pile, row, text, config)
                 _refuse_too_many(found, config, name)
@@ -79,21 +90,26 @@ def draw(files: Iterable[tuple[str, Path]], config: DomainClassifierConfig) -> D
         if len(found[label]) < config.least_rows:
             drawn.skipped["rare_label"] += len(found[label])
             continue
-        rows = sorted((doc_id, text) for _, doc_id, text in found[label])
-        drawn.rows += [Labelled(doc_id, text, label) for doc_id, text in rows]
+        rows = sorted(entry[1:] for entry in found[label])
+        drawn.rows += [Labelled(doc_id, text, label, lang) for doc_id, text, lang in rows]
     drawn.skipped = Counter({k: n for k, n in sorted(drawn.skipped.items()) if n})
     return drawn
 
 
+def _told(row: Mapping[str, Any], column: str) -> list[str]:
+    value = row.get(column)
+    return [value] if isinstance(value, str) and value else []
+
+
 def _push(
-    pile: list[tuple[int, str, str]], row: Mapping[str, Any], text: str,
-    config: DomainClassifierConfig,
-) -> int:  # fmt: skip
+    pile: list[_Entry], row: Mapping[str, Any], text: str, config: DomainClassifierConfig
+) -> int:
     """Keep the rows with the smallest hashes of their ids; return how many had to go."""
     doc_id = row.get("id")
     if not isinstance(doc_id, str) or not doc_id:
         doc_id = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
-    entry = (-_place_of(doc_id), doc_id, text[: config.read_chars])
+    lang = "".join(_told(row, "lang"))
+    entry = (-_place_of(doc_id), doc_id, text[: config.read_chars], lang)
     if len(pile) < config.per_label:
         heapq.heappush(pile, entry)
         return 0
@@ -175,7 +191,7 @@ def _parquet_rows(
     there = file.schema_arrow.names
     tops = [c if c in there else c.partition(".")[0] for c in (config.text, config.label)]
     _require(dict.fromkeys(there), name, config, tops)
-    wanted = list(dict.fromkeys([*(["id"] if "id" in there else []), *tops]))
+    wanted = list(dict.fromkeys([*(c for c in _EXTRAS if c in there), *tops]))
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
         yield from batch.to_pylist()
 

@@ -8,6 +8,7 @@ generate            a recipe on documents with a teacher
 verification        what a row must pass
 summary             yield, cost and samples, for the report
 step                the step `synthesise`
+labelling           the step `label`: grades (grading) and domains (topics) of a sample
 """
 
 from openseek.synthesis.generate import generate

@@ -12,8 +12,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from openseek.config.labelling import PromptStyle
+from openseek.config.labelling import RubricStyle
 from openseek.quality.heuristic import explain
+from openseek.synthesis import topics
 from openseek.synthesis.rows import SourceDocument
 from openseek.synthesis.teacher import Message, Prompt, Reply, RowFailure
 
@@ -72,7 +73,7 @@ class Grade(BaseModel):
     score: Annotated[int, Field(strict=True, ge=0, le=5)]
 
 
-def grade_prompt(document: SourceDocument, style: PromptStyle) -> Prompt:
+def grade_prompt(document: SourceDocument, style: RubricStyle) -> Prompt:
     """Word the request for one document."""
     lang = document.lang
     user = f"{_RUBRIC[style, lang]}\n\n{_SHAPE[lang].format(document=document.text)}"
@@ -84,20 +85,23 @@ def grade_prompt(document: SourceDocument, style: PromptStyle) -> Prompt:
 
 
 class HeuristicTeacher:
-    """Grades from text statistics: offline and deterministic, a stand-in and no judge of content.
+    """Labels by rule: offline and deterministic, a stand-in and no judge of content.
 
     `direct` cuts the heuristic score into six levels; `additive` counts which of five groups of its
-    parts are at least half fulfilled.
+    parts are at least half fulfilled; a domain comes from the keyword lexicon.
     """
 
     name = "heuristic"
 
     async def complete(self, prompt: Prompt, messages: tuple[Message, ...]) -> Reply:
-        """Answer a grading prompt.
+        """Answer a prompt for a grade or a domain.
 
         Raises:
             RowFailure: It is another kind of prompt.
         """
+        if prompt.kind == topics.KIND:
+            name = topics.keyword_domain(prompt.inputs["document"], prompt.inputs["domains"])
+            return Reply(json.dumps({"reason": "keywords", "domain": name}))
         parts = explain(prompt.inputs["document"])
         if prompt.kind == "grade/direct":
             score = min(5, int(parts["score"] * 6))

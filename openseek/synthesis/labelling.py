@@ -1,4 +1,4 @@
-"""The `label` step: a teacher grades a sample of documents from 0 to 5.
+"""The `label` step: a teacher grades a sample of documents from 0 to 5, or names their domains.
 
 Documents are drawn by a hash of (seed, id), the same number of each language, so that the same ones
 are drawn whatever shards they lie in. Answers go into the request cache as they come, and labels
@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ from openseek.artifacts.files import FileSet, Output, names
 from openseek.compute import map_shards
 from openseek.config.labelling import LabellingConfig, PromptStyle
 from openseek.corpus.shards import iter_batches
-from openseek.synthesis.grading import VERSION, Grade, HeuristicTeacher, grade_prompt
+from openseek.errors import DataError
+from openseek.synthesis import grading, topics
+from openseek.synthesis.label_summary import shard_stats, total
 from openseek.synthesis.request_cache import CachedTeacher, RequestCache
 from openseek.synthesis.rows import SourceDocument
 from openseek.synthesis.teacher import Asker, RowFailure, Teacher, build_teacher
 
-GRADES = 6
 _COLUMNS = ["id", "text", "source", "category", "lang", "license"]
 LABEL_SCHEMA = pa.schema(
     [
@@ -43,9 +44,10 @@ LABEL_SCHEMA = pa.schema(
         pa.field("license", pa.string(), nullable=False),
         pa.field("teacher", pa.string(), nullable=False),  # model, or "heuristic"
         pa.field("prompt", pa.string(), nullable=False),  # rubric, language and version
-        pa.field("grade", pa.int8()),  # 0 to 5; null: no usable answer
+        pa.field("grade", pa.int8()),  # 0 to 5; null: no usable answer, or asked for a domain
+        pa.field("domain", pa.string(), nullable=False),  # empty: likewise
         pa.field("reason", pa.string(), nullable=False),  # the teacher's, one sentence
-        pa.field("failure", pa.string(), nullable=False),  # why there is no grade
+        pa.field("failure", pa.string(), nullable=False),  # why there is neither
     ]
 )
 
@@ -63,18 +65,26 @@ class _Work:
 
 
 def label(ctx: StepContext[LabellingConfig]) -> dict[str, Any]:
-    """Grade a sample of the input `documents`; write `labels-NNNNN.parquet`.
+    """Label a sample of the input `documents`; write `labels-NNNNN.parquet`.
 
     Returns:
         documents, labels, failed (reason -> number), grades by language, agreement of the rubrics
-        where there are two, requests, repairs, tokens and cost.
+        where there are two, domains by language where they are asked for, requests, repairs,
+        tokens and cost.
 
     Raises:
         TransientError: The endpoint did not answer; finished answers are kept.
         ConfigError: The endpoint, model or key is wrong.
+        DataError: No document fits.
     """
     documents, config = ctx.inputs["documents"], ctx.config
     work = draw(documents, config, ctx.seed)
+    if not work:
+        raise DataError(
+            f"no document in {', '.join(config.languages)} of category "
+            f"{', '.join(config.categories)} with {config.min_chars} characters or more",
+            where="label", mend="Look at the documents, or change these keys of the section.",
+        )  # fmt: skip
     done = ctx.out.shards()
     todo = [w for w in work if w.name not in done]
     cache = str(Path(config.cache or ".openseek/requests").resolve())
@@ -83,7 +93,7 @@ def label(ctx: StepContext[LabellingConfig]) -> dict[str, Any]:
         progress=ctx.progress, unit="files of labels", done_before=len(work) - len(todo),
     )  # fmt: skip
     done = ctx.out.shards()
-    return _total(config, [done[w.name].stats for w in work])
+    return total(config, [done[w.name].stats for w in work])
 
 
 def draw(documents: FileSet, config: LabellingConfig, seed: int) -> list[_Work]:
@@ -138,27 +148,27 @@ def _label_shard(
     work: _Work, documents: FileSet, out: Output, config: LabellingConfig, cache: str
 ) -> None:
     rows = _load(work, documents, config.read_chars)
-    labels, usage = asyncio.run(_grade_all(rows, config, build_grader(config, Path(cache))))
+    labels, usage = asyncio.run(_label_all(rows, config, build_grader(config, Path(cache))))
     path = out.scratch / f"{work.name}-{os.getpid()}.parquet"
     table = pa.Table.from_pylist(labels, schema=LABEL_SCHEMA)
     pq.write_table(table, path, compression="zstd", write_statistics=False)
-    stats = _stats(labels, config.prompts) | {"documents": len(rows), "usage": usage}
+    stats = shard_stats(labels, config) | {"documents": len(rows), "usage": usage}
     out.commit_shard(work.name, {f"{work.name}.parquet": path}, rows=len(labels), stats=stats)
 
 
 def build_grader(config: LabellingConfig, cache: Path) -> Teacher:
     """Make the teacher that a configuration describes, with the cache for one that is remote."""
     if config.teacher is None:
-        return HeuristicTeacher()
+        return grading.HeuristicTeacher()
     return CachedTeacher(build_teacher(config.teacher), config.teacher, RequestCache(cache))
 
 
-async def _grade_all(
+async def _label_all(
     rows: Sequence[dict[str, Any]], config: LabellingConfig, teacher: Teacher
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     usage = Counter[str]()
     tasks = [
-        asyncio.ensure_future(_grade(row, style, teacher, usage))
+        asyncio.ensure_future(_label(row, style, config, teacher, usage))
         for row in rows
         for style in config.prompts
     ]
@@ -172,71 +182,35 @@ async def _grade_all(
     return labels, dict(sorted(usage.items()))
 
 
-async def _grade(
-    row: dict[str, Any], style: PromptStyle, teacher: Teacher, usage: Counter[str]
-) -> dict[str, Any]:
+async def _label(
+    row: dict[str, Any], style: PromptStyle, config: LabellingConfig, teacher: Teacher,
+    usage: Counter[str],
+) -> dict[str, Any]:  # fmt: skip
     lang = "zh" if row["lang"].startswith("zh") else "en"
     code = row["category"] == "code"
     document = SourceDocument(row["id"], row["text"], lang, code, row["source"], row["license"])
     asker = Asker(teacher)
-    answer: dict[str, Any] = {"grade": None, "reason": "", "failure": ""}
+    answer: dict[str, Any] = {"grade": None, "domain": "", "reason": "", "failure": ""}
     try:
-        told = await asker.ask(grade_prompt(document, style), Grade)
+        answer |= await _ask(asker, document, style, config)
     except RowFailure as failure:
         answer["failure"] = failure.reason
-    else:
-        answer |= {"grade": told.score, "reason": told.reason.strip()}
     usage.update(
         requests=asker.ledger.requests, repairs=asker.ledger.repairs,
         prompt_tokens=asker.ledger.prompt_tokens,
         completion_tokens=asker.ledger.completion_tokens,
     )  # fmt: skip
-    return row | answer | {"teacher": teacher.name, "prompt": f"{style}-{lang}-v{VERSION}"}
+    version = topics.VERSION if style == "domain" else grading.VERSION
+    return row | answer | {"teacher": teacher.name, "prompt": f"{style}-{lang}-v{version}"}
 
 
-def _stats(labels: Sequence[Mapping[str, Any]], prompts: Sequence[str]) -> dict[str, Any]:
-    grades: dict[str, list[int]] = {}
-    failed = Counter[str]()
-    pairs = np.zeros((GRADES, GRADES), np.int64)
-    for row in labels:
-        if row["grade"] is None:
-            failed[row["failure"]] += 1
-        else:
-            lang = "zh" if row["lang"].startswith("zh") else "en"
-            grades.setdefault(lang, [0] * GRADES)[row["grade"]] += 1
-    for at in range(0, len(labels), len(prompts)):  # the first two rubrics, document by document
-        both = [row["grade"] for row in labels[at : at + 2]]
-        if len(prompts) > 1 and None not in both:
-            pairs[both[0], both[1]] += 1
-    return {"grades": grades, "failed": dict(failed), "pairs": pairs.tolist()}
-
-
-def _total(config: LabellingConfig, shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    usage, failed = Counter[str](), Counter[str]()
-    grades: dict[str, list[int]] = {}
-    for stats in shards:
-        usage.update(stats["usage"])
-        failed.update(stats["failed"])
-        for lang, counts in stats["grades"].items():
-            grades[lang] = [a + b for a, b in zip(grades.get(lang, [0] * 6), counts, strict=True)]
-    spent = {k: usage[k] for k in ("requests", "repairs", "prompt_tokens", "completion_tokens")}
-    teacher = config.teacher
-    told: dict[str, Any] = {
-        "documents": sum(s["documents"] for s in shards),
-        "labels": sum(map(sum, grades.values())),
-        "unusable": sum(failed.values()),
-        "failed": dict(sorted(failed.items())),
-        "teacher": teacher.model if teacher else HeuristicTeacher.name,
-        "prompts": list(config.prompts),
-        "prompt_version": VERSION,
-        "grades": dict(sorted(grades.items())),
-        **spent,
-        "cost_usd": 0.0,
-    }
-    if teacher:
-        cost = spent["prompt_tokens"] * teacher.price_in
-        cost += spent["completion_tokens"] * teacher.price_out
-        told["cost_usd"] = round(cost / 1e6, 6)
-    if len(config.prompts) > 1:
-        told["rubrics"] = np.sum([s["pairs"] for s in shards], axis=0).tolist()
-    return told
+async def _ask(
+    asker: Asker, document: SourceDocument, style: PromptStyle, config: LabellingConfig
+) -> dict[str, Any]:
+    if style == "domain":
+        names = tuple(topics.choices(config.domains, document.lang))
+        prompt = topics.domain_prompt(document, config.domains)
+        topic = await asker.ask(prompt, topics.topic_schema(names))
+        return {"domain": topic.domain, "reason": topic.reason.strip()}
+    grade = await asker.ask(grading.grade_prompt(document, style), grading.Grade)
+    return {"grade": grade.score, "reason": grade.reason.strip()}

@@ -16,6 +16,8 @@ class SourceDocument:
         code: Whether it is program text.
         source: Name of its source.
         license: Licence that its rows inherit.
+        domain: Its domain, which its rows inherit; empty: not labelled.
+        tier: Its quality tier; empty: not scored.
     """
 
     id: str
@@ -24,6 +26,8 @@ class SourceDocument:
     code: bool
     source: str
     license: str
+    domain: str = ""
+    tier: str = ""
 
 
 @dataclass(frozen=True)

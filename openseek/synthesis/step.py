@@ -24,6 +24,7 @@ from openseek.artifacts.files import FileSet, Output, ShardRecord, names
 from openseek.compute import map_shards
 from openseek.config.quality import DecontaminationConfig
 from openseek.config.synthesis import RecipeConfig, SynthesisConfig
+from openseek.corpus.document import domain_of
 from openseek.corpus.shards import iter_batches, make_document, write_documents
 from openseek.quality.decontamination import Decontaminator
 from openseek.quality.tables import write_jsonl
@@ -34,7 +35,8 @@ from openseek.synthesis.summary import Summary
 from openseek.synthesis.verification import NearDuplicates
 
 LISTING = "contamination.jsonl"
-_COLUMNS = ["id", "text", "source", "category", "lang", "license", "tier"]
+_DRAWN_BY = ["id", "text", "category", "tier"]
+_COLUMNS = [*_DRAWN_BY, "source", "lang", "license", "meta"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def synthesise(ctx: StepContext[SynthesisConfig]) -> dict[str, Any]:
     """Make synthetic documents of category `cot` from the input `documents`.
 
     With an input `benchmarks`, rows that hold evaluation items are rejected too, and listed in
-    `contamination.jsonl` with the matched stretches.
+    `contamination.jsonl` with the matched stretches. A row takes the language, the licence and the
+    domain of its document (and with `inherit_tier` its tier), so that mixtures select rows as they
+    select documents.
     """
     documents, config = ctx.inputs["documents"], ctx.config
     work = draw(documents, config, ctx.seed)
@@ -85,7 +89,7 @@ def draw(documents: FileSet, config: SynthesisConfig, seed: int) -> list[_Work]:
     chosen: dict[str, list[tuple[bytes, str, int]]] = {r.name: [] for r in config.recipes}
     for name in names(documents, "*.parquet"):
         row = 0
-        for batch in iter_batches(documents.local(name), _COLUMNS):
+        for batch in iter_batches(documents.local(name), _DRAWN_BY):
             for recipe in config.recipes:
                 found = chosen[recipe.name]
                 found += _eligible(batch, recipe, seed, name, row)
@@ -143,6 +147,8 @@ def _source_document(raw: dict[str, Any], read_chars: int) -> SourceDocument:
         code=raw["category"] == "code",
         source=raw["source"],
         license=raw["license"],
+        domain=domain_of(raw["meta"]),
+        tier=raw["tier"],
     )
 
 
@@ -223,12 +229,14 @@ def _document(
         lang="zh-Hans" if source.lang == "zh" else "en",
         license=source.license,
         origin=f"{source.source}/{source.id}#{number}",
+        tier=source.tier if config.inherit_tier else "",
         meta={
             "teacher": "extractive" if teacher.kind == "extractive" else teacher.model,
             "recipe": recipe.name,
             "prompt_version": RECIPES[recipe.name].version,
             "source_id": source.id,
             "source": source.source,
+            **({"domain": source.domain} if source.domain else {}),
             "query": row.query,
             "answer": row.answer,
             **({"steps": list(row.steps)} if row.steps else {}),

@@ -1,8 +1,12 @@
 """One token shard: the documents of one document shard as flat ids.
 
-Documents are put in order of their labels (source, category, lang, tier, domain), within one label
-in the order in which they came, so that everything with the same labels is one contiguous
-**segment**. A mixture then selects segments, and never has to look at single documents.
+Documents are put in order of their labels (source, category, lang, tier), within one label in the
+order in which they came, so that everything with the same labels is one contiguous **segment**. A
+mixture then selects segments, and does not have to look at single documents.
+
+A domain is no such label: it would put documents in another order, and what is trained on a mixture
+that never asks for domains would depend on who labelled them. Documents stay where they are; each
+has the number of its domain, and a segment knows how many tokens of which domains it holds.
 
 Files of a shard `x` (numpy without pickle, memory-mapped by readers):
 
@@ -10,6 +14,8 @@ Files of a shard `x` (numpy without pickle, memory-mapped by readers):
     x.starts.npy    int64, n_documents + 1: where each document begins in the tokens
     x.bytes.npy     int64, n_documents: UTF-8 bytes of each text
     x.ids.npy       fixed-width bytes, n_documents: the documents' ids
+    x.domains.npy   uint16, n_documents: position of each document's domain in `domains` of the
+                    shard's entry in the index; only where documents are labelled
 """
 
 from __future__ import annotations
@@ -31,27 +37,29 @@ from openseek.errors import ConfigError
 from openseek.tokens.tokenizer import Tokenizer
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Labels = tuple[str, str, str, str, str]
-"""source, category, lang, tier, domain (empty: not labelled)."""
+Labels = tuple[str, str, str, str]
+"""source, category, lang, tier."""
 
-SHARD_FILES = ("tokens", "starts", "bytes", "ids")
 _BATCH_BYTES = 4_000_000  # text encoded at once: bounds the memory of the encodings
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Documents with the same labels: a contiguous part of a token shard."""
+    """Documents with the same labels: a contiguous part of a token shard.
+
+    `domains` has the tokens of each domain in it; empty where no document of the shard has one.
+    """
 
     source: str
     category: str
     lang: str
     tier: str
-    domain: str
     first_document: int
     documents: int
     first_token: int
     tokens: int
     bytes: int
+    domains: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ class TokenShard:
         bytes: UTF-8 bytes of each document; int64.
         ids: Ids of the documents.
         segments: The parts with equal labels.
+        domains: Domain of each document (empty: it has none); empty if none has one.
     """
 
     tokens: Array
@@ -71,6 +80,12 @@ class TokenShard:
     bytes: Array
     ids: list[str]
     segments: list[Segment]
+    domains: list[str]
+
+    @property
+    def domain_names(self) -> list[str]:
+        """The domains that occur, sorted."""
+        return sorted(set(self.domains))
 
     def counts(self, vocab_size: int) -> dict[str, Array]:
         """Count each token by category."""
@@ -87,8 +102,11 @@ class TokenShard:
         width = max([1, *(len(i.encode("utf-8")) for i in self.ids)])
         ids = np.array([i.encode("utf-8") for i in self.ids], dtype=f"S{width}")
         arrays = {"tokens": self.tokens, "starts": self.starts, "bytes": self.bytes, "ids": ids}
+        if self.domains:
+            numbers = {name: i for i, name in enumerate(self.domain_names)}
+            arrays["domains"] = np.array([numbers[d] for d in self.domains], np.uint16)
         paths = {}
-        for kind in SHARD_FILES:
+        for kind in arrays:
             name = f"{stem}.{kind}.npy"
             np.save(folder / name, arrays[kind], allow_pickle=False)
             paths[name] = folder / name
@@ -102,6 +120,7 @@ class Row:
     id: str
     text: str
     labels: Labels
+    domain: str = ""
 
 
 @dataclass
@@ -111,6 +130,14 @@ class _Pile:
     tokens: list[Array] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
+    domains: list[str] = field(default_factory=list)
+
+    def by_domain(self) -> dict[str, int]:
+        """Count the tokens of each domain."""
+        counts = dict.fromkeys(sorted(set(self.domains)), 0)
+        for domain, ids in zip(self.domains, self.tokens, strict=True):
+            counts[domain] += len(ids)
+        return counts
 
 
 def encode_rows(rows: Iterable[Row], tokenizer: Tokenizer, config: TokensConfig) -> TokenShard:
@@ -128,6 +155,7 @@ def encode_rows(rows: Iterable[Row], tokenizer: Tokenizer, config: TokensConfig)
             pile.tokens.append(np.concatenate([head, ids, tail]).astype(dtype))
             pile.bytes.append(len(row.text.encode("utf-8")))
             pile.ids.append(row.id)
+            pile.domains.append(row.domain)
     return _assemble(piles, dtype)
 
 
@@ -141,16 +169,22 @@ def _assemble(piles: dict[Labels, _Pile], dtype: np.dtype[Any]) -> TokenShard:
     pieces: list[Array] = []
     sizes: list[int] = []
     ids: list[str] = []
+    domains: list[str] = []
     first_token = 0
+    labelled = any(any(pile.domains) for pile in piles.values())
     for labels in sorted(piles):
         pile = piles[labels]
         n_tokens = sum(map(len, pile.tokens))
         segments.append(
-            Segment(*labels, len(ids), len(pile.ids), first_token, n_tokens, sum(pile.bytes))
-        )
+            Segment(
+                *labels, len(ids), len(pile.ids), first_token, n_tokens, sum(pile.bytes),
+                pile.by_domain() if labelled else {},
+            )
+        )  # fmt: skip
         pieces += pile.tokens
         sizes += pile.bytes
         ids += pile.ids
+        domains += pile.domains if labelled else []
         first_token += n_tokens
     lengths = [0, *(len(p) for p in pieces)]
     return TokenShard(
@@ -159,6 +193,7 @@ def _assemble(piles: dict[Labels, _Pile], dtype: np.dtype[Any]) -> TokenShard:
         bytes=np.asarray(sizes, dtype=np.int64),
         ids=ids,
         segments=segments,
+        domains=domains,
     )
 
 
@@ -217,5 +252,5 @@ def unpack_counts(packed: Sequence[dict[str, str]], vocab_size: int) -> Array:
 
 
 def segment_json(segments: Sequence[Segment]) -> list[dict[str, Any]]:
-    """Write segments as JSON."""
-    return [asdict(s) for s in segments]
+    """Write segments as JSON, with `domains` where there are any."""
+    return [{k: v for k, v in asdict(s).items() if v or k != "domains"} for s in segments]

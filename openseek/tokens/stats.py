@@ -7,6 +7,7 @@ clearly below it: its entropy is H = -Σ p log p nats a token, and H/ln 2 · tok
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -49,11 +50,15 @@ def count_tokens(stats: Sequence[Json]) -> Json:
     """Count tokens: total, and by category, source, tier, lang and domain."""
     segments = list(_segments(stats))
     counts: Json = {"total": sum(s["tokens"] for s in segments)}
-    for label in ("category", "source", "tier", "lang", "domain"):
-        by_label: dict[str, int] = {}
+    for label in ("category", "source", "tier", "lang"):
+        by_label = Counter[str]()
         for segment in segments:
-            by_label[segment[label]] = by_label.get(segment[label], 0) + segment["tokens"]
+            by_label[segment[label]] += segment["tokens"]
         counts[f"by_{label}"] = dict(sorted(by_label.items()))
+    by_domain = Counter[str]()
+    for segment in segments:
+        by_domain.update(segment.get("domains", {"": segment["tokens"]}))
+    counts["by_domain"] = dict(sorted(by_domain.items()))
     return counts
 
 

@@ -14,7 +14,7 @@ from openseek.artifacts.context import StepContext
 from openseek.artifacts.files import FileSet, Json, Output, names
 from openseek.compute import map_shards
 from openseek.config.tokens import TokensConfig
-from openseek.corpus.document import CATEGORIES
+from openseek.corpus.document import CATEGORIES, domain_of
 from openseek.errors import DataError
 from openseek.tokens.shard import (
     Row,
@@ -31,7 +31,7 @@ from openseek.tokens.train import train_tokenizer
 
 __all__ = ["tokenise", "train_tokenizer"]
 
-INDEX_SCHEMA = 2
+INDEX_SCHEMA = 3
 _SAMPLES = 5
 _COLUMNS = ["id", "text", "source", "category", "lang", "tier", "meta"]
 
@@ -89,7 +89,7 @@ def _publish_index(
         "tokenizer_digest": tokenizer.digest,
         "categories": list(CATEGORIES),
         "shards": [
-            {"name": shard, "segments": stat["segments"]}
+            {"name": shard, **{k: stat[k] for k in ("segments", "domains") if k in stat}}
             for (shard, _, _), stat in zip(work, stats, strict=True)
         ],
     }
@@ -145,6 +145,8 @@ def _shard(
         "segments": segment_json(tokens.segments),
         "counts": pack_counts(tokens.counts(tokenizer.vocab_size)),
     }
+    if tokens.domains:
+        stats["domains"] = tokens.domain_names
     out.commit_shard(shard, files, rows=len(tokens.ids), tokens=len(tokens.tokens), stats=stats)
 
 
@@ -169,20 +171,8 @@ def _rows(path: Path, config: TokensConfig, stats: Json, bad: list[Json]) -> Ite
             else:
                 entry[2] += 1
                 entry[3] += size
-                domain = _domain(meta) if config.domains else ""
-                yield Row(name, text, (source, category, lang, tier or "", domain))
-
-
-def _domain(meta: str | None) -> str:
-    """Read the domain that the step `score` wrote into a document's `meta`; empty without one."""
-    if not meta or '"domain"' not in meta:
-        return ""
-    try:
-        found = json.loads(meta)
-    except ValueError:
-        return ""
-    domain = found.get("domain") if isinstance(found, dict) else None
-    return domain if isinstance(domain, str) else ""
+                domain = domain_of(meta) if config.domains else ""
+                yield Row(name, text, (source, category, lang, tier or ""), domain)
 
 
 def _fault(name: str | None, text: str | None, category: str) -> str:

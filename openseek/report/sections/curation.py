@@ -196,12 +196,20 @@ def _domain_classifier(metrics: Json) -> Html | None:
         [least, fmt.percent(dig(v, "share")), fmt.fixed(dig(v, "accuracy"), 3)]
         for least, v in mapping(told, "decided").items()
     ]
+    by_lang = [
+        [lang, fmt.exact(dig(v, "documents"))]
+        + [fmt.fixed(dig(v, k), 3) for k in ("accuracy", "accuracy_constant", "macro_f1")]
+        for lang, v in mapping(metrics, "agreement_by_lang").items()
+    ]
+    teachers = dig(metrics, "teacher")
+    by_whom = ", ".join(map(str, teachers)) if isinstance(teachers, list) else ""
     found = dig(told, "confusion")
     confusion = [r for r in found if isinstance(r, list)] if isinstance(found, list) else []
     cells = heatmap(confusion, rows=list(labels), columns=range(len(labels)), label="confusion")
     return sub(
         "Classifier of domains, on rows held out",
         facts(
+            ("labelled by", by_whom or None),
             ("rows", fmt.exact(dig(told, "documents"))),
             ("accuracy", fmt.fixed(dig(told, "accuracy"), 3)),
             ("of a constant", fmt.fixed(dig(told, "accuracy_constant"), 3)),
@@ -212,6 +220,9 @@ def _domain_classifier(metrics: Json) -> Html | None:
         else None,
         table(["label", "rows", "precision", "recall", "F1"], body),
         table(["least probability", "decided", "accuracy of these"], decided),
+        table(["language", "rows", "accuracy", "of a constant", "macro F1"], by_lang)
+        if by_lang
+        else None,
     )
 
 

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openseek.cleaning.pii import PLACEHOLDERS, is_id_number, mask_pii, passes_luhn
+from openseek.cleaning.pii import (
+    PLACEHOLDERS,
+    is_id_number,
+    is_old_id_number,
+    mask_pii,
+    passes_luhn,
+)
 from openseek.config.cleaning import SECRET_KINDS, PiiConfig
 
 ALL = tuple(PLACEHOLDERS)
@@ -23,6 +29,12 @@ ALL = tuple(PLACEHOLDERS)
         ("call +86 138-1234-5678 now", "call <PHONE> now"),
         ("身份证11010519491231002X号", "身份证<ID_NUMBER>号"),
         ("身份证 110105 19491231 002X", "身份证 <ID_NUMBER>"),
+        ("身份证号：110105491231002，", "身份证号：<ID_NUMBER>，"),
+        ("公民身份号码\n110105491231002", "公民身份号码\n<ID_NUMBER>"),
+        (
+            "身份證字號 340524800101001 與 ID No. 650102990228123",
+            "身份證字號 <ID_NUMBER> 與 ID No. <ID_NUMBER>",
+        ),
         ("card 4111 1111 1111 1111", "card <BANK_CARD>"),
         ("卡号6222021234567890128，", "卡号<BANK_CARD>，"),
         ("amex 3782 822463 10005", "amex <BANK_CARD>"),
@@ -57,6 +69,10 @@ def test_masks_by_type(text: str, expected: str) -> None:
         "user@localhost",
         "version 1.2.3.4.5 at 192.168.0.1, 10.0.0.1, 127.0.0.1, 999.1.1.1",
         "11010519491231002Y 110105194913310021 110105194912310021",
+        "订单110105491231002 order 340524800101001",
+        "身份证：160105491231002 身份证：110105491331002 身份证：110105990229002",
+        "身份证1101054912310021 身份证号\n\n110105491231002",
+        "GRID number 110105491231002 and valid 340524800101001",
         "4111 1111 1111 1112",
         "std::vector<a::b> at 12:30:45:00:00:00:00, fe80::1, ::1, 2001:db8::1 and cafe::",
         "pi is 3.1415926535897932384626",
@@ -185,6 +201,13 @@ def test_luhn_finds_exactly_one_check_digit(digits: str) -> None:
 def test_id_numbers_have_exactly_one_check_digit(area, born, serial) -> None:
     head = f"{area}{born.year:04d}{born.month:02d}{born.day:02d}{serial:03d}"
     assert sum(is_id_number(head + c) for c in "0123456789X") == 1
+
+
+@given(st.text(st.sampled_from("0123456789"), min_size=15, max_size=15))
+def test_numbers_without_check_digit_need_a_word_before_them(digits: str) -> None:
+    assert mask_pii(f"no. {digits} of", ["id_number"]) == (f"no. {digits} of", {})
+    masked = mask_pii(f"身份证：{digits}", ["id_number"])[1] == {"id_number": 1}
+    assert masked == is_old_id_number(digits, "身份证：")
 
 
 @given(st.text(st.characters(exclude_categories=[])))

@@ -114,6 +114,78 @@ def test_a_missing_input_folder_leaves_no_output_folder(openseek: Shell, home: P
     assert not (home / "out").exists()
 
 
+@pytest.fixture
+def raw(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with JSONL that is no document shard."""
+    for module in ("corpus", "cleaning", "synthesis"):
+        monkeypatch.setattr(f"openseek.{module}.step.map_shards", serial)
+    text = "The boats that have to go down the river with the grain pass the old town at noon. "
+    lines = [json.dumps({"body": text * 8 + str(n), "n": n}) for n in range(4)]
+    (home / "raw").mkdir()
+    (home / "raw" / "a.jsonl").write_text("\n".join([*lines, json.dumps({"body": "short"})]))
+    return home / "raw"
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "told"),
+    [
+        (("raw/a.jsonl", "out"), 1, "a file, not a folder. Give the folder that it lies in"),
+        (("raw", "raw"), 2, "raw: it would lie in the input raw. Give a folder beside it"),
+        (("raw", "raw/out"), 2, "raw/out: it would lie in the input raw"),
+        (("raw", "raw/a.jsonl"), 2, "raw/a.jsonl: it would lie in the input"),
+        (("raw", "taken.txt"), 2, "taken.txt: a file, not a folder. Give a new folder"),
+        (("raw", "out"), 1, "no text column 'text'; the rows have body, n"),
+        (("raw", "out", "--category", "poetry"), 2, "category: Input should be 'foundation'"),
+        (("raw", "out", "--workers", "-1"), 2, "'--workers'"),
+        (("raw", "out", "--preset", "best"), 2, "preset: Input should be 'standard'"),
+        (("raw", "out", "--set", "words.x=1"), 2, "words.x: unknown key"),
+        (("raw",), 2, "Missing argument 'OUT'"),
+    ],
+)
+def test_wrong_calls_say_what_is_wrong(
+    openseek: Shell, raw: Path, call: tuple[str, ...], code: int, told: str
+) -> None:
+    (raw.parent / "taken.txt").write_text("mine")
+    done = openseek("data", "clean", *call)
+    assert done.code == code
+    assert told in done.err
+    assert "defect" not in done.err
+    assert [p.name for p in raw.iterdir()] == ["a.jsonl"]
+
+
+def test_a_call_mended_goes_on_in_the_same_folder(openseek: Shell, raw: Path) -> None:
+    assert openseek("data", "clean", raw, "out").code == 1
+    done = openseek("data", "clean", raw, "out", "--text", "body", "--preset", "cci4")
+    assert done.code == 0, done.err
+    assert "documents_in         5" in done.out
+    assert "dropped              " in done.out
+    other = openseek("data", "clean", raw, "out", "--text", "body", "--preset", "fineweb")
+    assert (other.code, "another call" in other.err) == (2, True)
+
+
+def test_synth_reads_any_folder_and_says_when_nothing_fits(openseek: Shell, raw: Path) -> None:
+    done = openseek("synth", "simple_qa", raw, "out", "--text", "body", "--json")
+    assert done.json()["recipes"]["simple_qa"]["documents"] == 4
+    none = openseek("synth", "simple_qa", raw, "out2", "--text", "body", "--category", "cot")
+    assert none.code == 0
+    assert "fits the recipe: categories=" in none.err
+    half = openseek("synth", "simple_qa", raw, "out3", "--model", "tiny")
+    assert (half.code, "--model without --base-url" in half.err) == (2, True)
+
+
+def test_ingest_wants_a_list_of_sources(openseek: Shell, home: Path) -> None:
+    for text, told in (
+        ("hello: there", "no list of sources"),
+        ("- {name: x}", "sources.0.category: required"),
+        ("- preset: nonsense", "no source preset 'nonsense'; there are: "),
+    ):
+        (home / "list.yaml").write_text(text)
+        done = openseek("data", "ingest", "list.yaml", "out")
+        assert done.code == 2
+        assert told in done.err
+        assert "defect" not in done.err
+
+
 def test_synth_knows_its_recipes(
     openseek: Shell, documents: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

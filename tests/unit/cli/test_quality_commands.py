@@ -45,7 +45,7 @@ def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def invoke(*args: str) -> dict[str, Any]:
     done = CliRunner().invoke(app, [*args, "--json"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    return json.loads(done.output.strip().splitlines()[-1])
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 @pytest.mark.slow
@@ -89,3 +89,50 @@ def test_decontamination_takes_a_folder_of_jsonl(documents: Path, tmp_path: Path
     told = invoke("data", "decontaminate", "in", "clean2", "--against", "bench")
     assert told["documents_by_task"] == {"quiz": told["dropped"]["benchmark"]}
     assert told["documents_out"] == 150
+
+
+def failure(*args: str) -> str:
+    done = CliRunner().invoke(app, list(args))
+    assert done.exit_code == 1
+    return str(done.exception)
+
+
+def test_inputs_without_anything_to_work_on_are_errors(documents: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "the folder is empty" in failure(
+        "data", "decontaminate", "in", "a", "--against", "empty"
+    )
+    assert "no file of labels" in failure("data", "train-classifier", "empty", "b")
+    told = failure("data", "train-domains", "in", "c", "--label", "meta.domain")
+    assert "0 labels" in told
+    assert "left out: no_label 300" in told
+    assert "lower least_rows" in told
+    told = failure("data", "label", "in", "d", "--set", "languages=[zh]")
+    assert "no document in zh of category foundation" in told
+
+
+def test_labels_of_a_folder_of_jsonl(
+    documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "openseek.corpus.step.map_shards", lambda fn, s, *, args=(), **_: [fn(x, *args) for x in s]
+    )
+    (tmp_path / "raw").mkdir()
+    lines = [json.dumps({"body": GOOD.format(n=n)}) for n in range(3)]
+    (tmp_path / "raw/a.jsonl").write_text("\n".join(lines))
+    told = invoke("data", "label", "raw", "out", "--text", "body", "--set", "prompts=[domain]")
+    assert (told["documents"], told["labels"]) == (3, 3)
+
+
+def test_the_kind_of_a_scorer_follows_from_its_model(
+    documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("openseek.quality.step.score", lambda ctx: seen.append(ctx.config) or {})
+    (tmp_path / "edu").mkdir()
+    (tmp_path / "edu/classifier.json").write_text("{}")
+    for model in ("edu", "model.ftz", "org/name"):
+        invoke("data", "score", "in", f"out-{len(seen)}", "--model", model)
+    assert [[s.kind for s in c.scorers] for c in seen] == [
+        ["heuristic", "linear"], ["heuristic", "fasttext"], ["heuristic", "transformer"],
+    ]  # fmt: skip

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,7 @@ def make_rows(n: int) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.fixture(scope="session")
-def tokens_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Token shards of 300 documents in three shards, five labels each."""
-    root = tmp_path_factory.mktemp("mixture")
-    rows = make_rows(300)
+def make_tokens(root: Path, rows: list[dict[str, Any]], config: TokensConfig) -> Path:
     (root / "documents").mkdir()
     for shard in range(3):
         write_documents(root / "documents" / f"all-{shard:05d}.parquet", rows[shard::3])
@@ -59,8 +56,24 @@ def tokens_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(
             step, "map_shards", lambda fn, shards, *, args, **_: [fn(s, *args) for s in shards]
         )
-        out.finish(tokenise(StepContext(TokensConfig(), inputs, out, RuntimeConfig())))
+        out.finish(tokenise(StepContext(config, inputs, out, RuntimeConfig())))
     return root / "tokens"
+
+
+@pytest.fixture(scope="session")
+def tokens_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Token shards of 300 documents in three shards, five labels each."""
+    return make_tokens(tmp_path_factory.mktemp("mixture"), make_rows(300), TokensConfig())
+
+
+@pytest.fixture(scope="session")
+def labelled_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same documents with domains: one in five has none."""
+    rows = make_rows(300)
+    names = np.random.default_rng(9).choice(["law", "law", "seas", "general", ""], len(rows))
+    for row, name in zip(rows, names, strict=True):
+        row["meta"] = json.dumps({"domain": str(name)} if name else {})
+    return make_tokens(tmp_path_factory.mktemp("labelled"), rows, TokensConfig(domains=True))
 
 
 def run_mix(tokens_dir: Path, out: Path, **values: Any) -> dict[str, Any]:

@@ -158,6 +158,20 @@ class TestLabelling:
         with pytest.raises(ConfigError, match="section labelling"):
             config(home, self.LINEAR)
 
+    def test_a_classifier_of_domains_learns_what_the_teacher_named(self, home: Path) -> None:
+        both = ("labelling.prompts=[direct, domain]", "domain_classifier={}")
+        nodes = {n.name: n for n in build(config(home, "labelling={}", *both))}
+        assert nodes["domains"].inputs["labels"].node == "label"
+        assert nodes["score"].inputs["domains"].node == "domains"
+        assert "classifier" in nodes
+        for other in ("domain_classifier.label=source", "labelling.prompts=[direct]"):
+            nodes = {n.name: n for n in build(config(home, "labelling={}", *both, other))}
+            assert set(nodes["domains"].inputs) == {"documents"}
+        only = "labelling.prompts=[domain]"
+        assert "classifier" not in {n.name for n in build(config(home, "labelling={}", only))}
+        with pytest.raises(ConfigError, match="nobody grades"):
+            config(home, "labelling={}", only, self.LINEAR)
+
     def test_other_grades_reach_the_scores_only_through_the_classifier(self, home: Path) -> None:
         def keys_of(*overrides: str) -> dict[str, str]:
             return keys(Pipeline(config(home, "labelling={}", *overrides)), propagate=True)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,17 +13,22 @@ from synthesis_small import CHINESE, ENGLISH, KEY, Endpoint, source
 
 from openseek.artifacts.context import StepContext
 from openseek.artifacts.folder import FolderFiles, FolderOutput
-from openseek.config.labelling import ClassifierConfig, LabellingConfig
+from openseek.config.labelling import ClassifierConfig, DomainClassifierConfig, LabellingConfig
+from openseek.config.quality import DomainsConfig
 from openseek.config.runtime import RuntimeConfig
 from openseek.corpus.shards import make_document, write_documents
 from openseek.errors import DataError, StoreError, TransientError
 from openseek.quality.classifier_step import train_classifier
+from openseek.quality.domains import GENERAL, domain_names, load_labeller
+from openseek.quality.domains_step import train_domains
+from openseek.quality.heuristic import pack
 from openseek.quality.linear import LinearModel
 from openseek.synthesis import labelling
 from openseek.synthesis.grading import Grade, grade_prompt
 from openseek.synthesis.labelling import draw, label
 from openseek.synthesis.request_cache import RequestCache
 from openseek.synthesis.teacher import Reply, parse
+from openseek.synthesis.topics import GLOSSES, domain_prompt, topic_schema
 
 LIST = "\n".join(f"item {n}" for n in range(40))
 
@@ -85,7 +90,17 @@ class Grader:
             asked = body["messages"][1]["content"]
             if self.never and self.never in asked:
                 return "I would say four."
-            if self.late and self.late in asked and len(body["messages"]) == 2:
+            late = self.late and self.late in asked and len(body["messages"]) == 2
+            if '{"reason": "' in asked and '"domain": "' in asked:
+                about = (
+                    "Lakes"
+                    if late
+                    else "lakes"
+                    if "Baltic" in asked or "长江" in asked
+                    else "general"
+                )
+                return json.dumps({"reason": "words", "domain": about})
+            if late:
                 return '{"reason": "superb", "score": 9}'
             return '{"reason": "clear", "score": 4}'
 
@@ -129,7 +144,68 @@ class TestPrompts:
         assert parse('Sure:\n```json\n{"reason": "r", "score": 5}\n```', Grade).score == 5
 
 
+class TestDomainPrompt:
+    def test_the_list_is_worded_in_both_languages(self) -> None:
+        english = domain_prompt(source(ENGLISH), {}).messages[1]["content"]
+        chinese = domain_prompt(source(CHINESE, "zh"), {}).messages[1]["content"]
+        assert ENGLISH in english
+        assert CHINESE in chinese
+        assert "- law: statutes" in english
+        assert "- law: 法规" in chinese
+        assert set(GLOSSES) == set(domain_names(DomainsConfig())) - {GENERAL}
+        for asked in (english, chinese):
+            names = [x[2:].split(":")[0] for x in asked.splitlines() if x.startswith("- ")]
+            assert names == [*sorted(GLOSSES), GENERAL]
+
+    def test_a_list_of_ones_own(self) -> None:
+        given = {"lakes": "inland waters", "rivers": "", "law": ""}
+        asked = domain_prompt(source("{x} {0}"), given).messages[1]["content"]
+        listed = [x for x in asked.splitlines() if x.startswith("- ")]
+        assert listed[0] == "- lakes: inland waters"
+        assert listed[1].startswith("- law: statutes")
+        assert listed[2] == "- rivers"
+        assert listed[3].startswith("- general: ")
+        assert "{x} {0}" in asked
+
+    @pytest.mark.parametrize(
+        "answer", ['{"domain": "Law"}', '{"domain": "laws"}', '{"domain": " law"}',
+                   '{"domain": ["law"]}', '{"domain": null}', '{"reason": "law"}', "law", ""],
+    )  # fmt: skip
+    def test_anything_but_a_listed_name_is_refused(self, answer: str) -> None:
+        shape = topic_schema(("law", "general"))
+        with pytest.raises(ValueError, match=r"domain|JSON"):
+            parse(answer, shape)
+        assert parse('```{"domain": "law"}```', shape).domain == "law"
+
+    def test_impossible_lists_say_how_to_mend_them(self) -> None:
+        with pytest.raises(ValidationError, match="add `domain` to prompts"):
+            LabellingConfig(domains={"law": ""})
+        for name, gloss in (("a\nb", ""), ("", ""), ("x" * 61, ""), ("law", "two\nlines")):
+            with pytest.raises(ValidationError, match="no name for a prompt"):
+                LabellingConfig(prompts=("domain",), domains={name: gloss})
+
+
 class TestOffline:
+    def test_keywords_name_domains_and_statistics_grade(self, tmp_path: Path) -> None:
+        config = LabellingConfig(documents=12, shard_documents=5, prompts=("domain", "direct"))
+        files = documents(tmp_path / "in")
+        metrics = label(context(config, tmp_path / "out", documents=files))
+        found = rows(tmp_path / "out")
+        assert metrics["labels"] == len(found) == 24
+        assert {lang: sum(g) for lang, g in metrics["grades"].items()} == {"en": 6, "zh": 6}
+        assert {lang: sum(g.values()) for lang, g in metrics["domains"].items()} == {
+            "en": 6, "zh": 6
+        }  # fmt: skip
+        assert "rubrics" not in metrics
+        for row in found:
+            assert (row["grade"] is None) == row["prompt"].startswith("domain-")
+            assert bool(row["domain"]) == row["prompt"].startswith("domain-")
+        domains = {r["text"][:4]: r["domain"] for r in found if r["domain"]}
+        assert domains["item"] == "general"
+        assert {r["prompt"] for r in found} == {
+            "domain-en-v1", "direct-en-v1", "domain-zh-v1", "direct-zh-v1"
+        }  # fmt: skip
+
     def test_every_label_says_that_statistics_made_it(self, tmp_path: Path) -> None:
         config = LabellingConfig(documents=12, shard_documents=5, prompts=("additive", "direct"))
         files = documents(tmp_path / "in")
@@ -232,6 +308,52 @@ class TestEndpoint:
             context(config.model_copy(update={"teacher": other}), tmp_path / "b", documents=files)
         )
         assert grader.endpoint.server.served["ok"] == 16
+
+
+class TestDomains:
+    ASKED: ClassVar = {"prompts": ("domain", "direct"), "domains": {"lakes": "waters"}}
+
+    def test_a_name_off_the_list_gets_one_repair(self, tmp_path: Path, grader: Grader) -> None:
+        grader.never, grader.late = "主要讲什么", "mainly about"
+        config = grader.config(tmp_path, documents=4, **self.ASKED)
+        files = documents(tmp_path / "in")
+        metrics = label(context(config, tmp_path / "out", documents=files))
+        assert metrics["failed"] == {"schema": 2}
+        assert (metrics["labels"], metrics["repairs"]) == (6, 4)
+        found = [r for r in rows(tmp_path / "out") if r["prompt"].startswith("domain-")]
+        assert {(r["lang"], bool(r["domain"]), r["failure"]) for r in found} == {
+            ("en", True, ""), ("zh-Hans", False, "schema")
+        }  # fmt: skip
+        assert metrics["grades"] == {"en": [0, 0, 0, 0, 2, 0], "zh": [0, 0, 0, 0, 2, 0]}
+
+    def test_both_classifiers_learn_from_one_folder_of_labels(
+        self, tmp_path: Path, grader: Grader
+    ) -> None:
+        config = grader.config(tmp_path, documents=400, shard_documents=100, **self.ASKED)
+        files = documents(tmp_path / "in", n=300)
+        labelled = label(context(config, tmp_path / "labels", documents=files))
+        assert labelled["domains"] == {"en": {"general": 100, "lakes": 100}, "zh": {"lakes": 100}}
+        labels = FolderFiles(tmp_path / "labels")
+        learner = DomainClassifierConfig(bucket_bits=12, epochs=4)
+        metrics = train_domains(context(learner, tmp_path / "topics", labels=labels))
+        assert metrics["labels"] == ["general", "lakes"]
+        assert metrics["teacher"] == ["tiny"]
+        assert metrics["prompts"] == ["domain-en-v1", "domain-zh-v1"]
+        assert metrics["skipped"] == {"no_label": 300}
+        told = metrics["agreement_by_lang"]
+        assert set(told) == {"en", "zh"}
+        assert sum(t["documents"] for t in told.values()) == metrics["agreement"]["documents"]
+        assert metrics["agreement"]["accuracy"] > 0.95
+        json.dumps(metrics, allow_nan=False)
+        found = load_labeller(str(tmp_path / "topics"))
+        assert found.label_buffer(*pack([ENGLISH, LIST]), 0.5, GENERAL) == ["lakes", "general"]
+        assert domain_names(DomainsConfig(classifier=str(tmp_path / "topics"))) == (
+            "lakes", "general"
+        )  # fmt: skip
+        grades = ClassifierConfig(bucket_bits=12, epochs=2)
+        told = train_classifier(context(grades, tmp_path / "model", labels=labels))
+        assert told["labels"] == 300
+        assert told["prompts"] == ["direct-en-v1", "direct-zh-v1"]
 
 
 class TestCache:

@@ -17,7 +17,7 @@ from openseek.artifacts.folder import FolderFiles, FolderOutput
 from openseek.config.quality import DecontaminationConfig
 from openseek.config.runtime import RuntimeConfig
 from openseek.config.synthesis import RecipeConfig, SynthesisConfig
-from openseek.corpus.document import DOCUMENT_SCHEMA
+from openseek.corpus.document import DOCUMENT_SCHEMA, domain_of
 from openseek.corpus.shards import make_document, write_documents
 from openseek.errors import TransientError
 from openseek.synthesis import step
@@ -47,6 +47,8 @@ def documents(folder: Path, shards: int = 3) -> FolderFiles:
                 lang=lang,
                 license="CC-BY-4.0",
                 origin=str(n),
+                tier=("low", "high")[n % 2],
+                meta={"domain": ("seas", "general")[n % 2]} if n % 5 else {},
             )
         )
     rows.append(
@@ -116,6 +118,26 @@ class TestRows:
         assert len({row["id"] for row in found}) == len(found)
         file = next((tmp_path / "out").glob("synthetic-00000.parquet"))
         assert pq.read_schema(file).names == DOCUMENT_SCHEMA.names
+
+    def test_mixtures_select_rows_as_they_select_documents(
+        self, tmp_path: Path, serial: Serial
+    ) -> None:
+        files = documents(tmp_path / "in")
+        origin = {r["id"]: r for r in rows(tmp_path / "in")}
+        synthesise(context(CONFIG, tmp_path / "out", documents=files))
+        found = rows(tmp_path / "out")
+        domains = {domain_of(row["meta"]) for row in found}
+        assert domains == {"seas", "general", ""}
+        for row in found:
+            source = origin[json.loads(row["meta"])["source_id"]]
+            assert domain_of(row["meta"]) == domain_of(source["meta"])
+            assert ("domain" in json.loads(row["meta"])) == bool(domain_of(source["meta"]))
+            assert row["tier"] == ""
+        config = CONFIG.model_copy(update={"inherit_tier": True})
+        synthesise(context(config, tmp_path / "tiers", documents=files))
+        graded = rows(tmp_path / "tiers")
+        assert {row["tier"] for row in graded} == {"low", "high"}
+        assert [r | {"tier": ""} for r in graded] == found
 
     def test_metrics_add_up(self, tmp_path: Path, serial: Serial) -> None:
         files = documents(tmp_path / "in")

@@ -76,7 +76,7 @@ def test_every_document_is_there_with_its_labels(
         position = document = 0
         for segment in shard["segments"]:
             assert (segment["first_token"], segment["first_document"]) == (position, document)
-            size = 0
+            size, domains = 0, {}
             for number in range(document, document + segment["documents"]):
                 name = load["ids"][number].decode()
                 row = expected[name]
@@ -86,10 +86,15 @@ def test_every_document_is_there_with_its_labels(
                 assert load["bytes"][number] == len(row["text"].encode())
                 labels = ("source", "category", "lang", "tier")
                 assert [segment[k] for k in labels] == [row[k] for k in labels]
-                assert segment["domain"] == json.loads(row["meta"]).get("domain", "")
+                mine = json.loads(row["meta"]).get("domain", "")
+                domains[mine] = domains.get(mine, 0) + len(ids)
+                if "domains" in shard:
+                    numbers = np.load(tmp_path / f"{shard['name']}.domains.npy")
+                    assert shard["domains"][numbers[number]] == mine
                 size += len(row["text"].encode())
                 seen.append(name)
             assert segment["bytes"] == size
+            assert segment.get("domains", {"": segment["tokens"]}) == domains
             document += segment["documents"]
             position += segment["tokens"]
         assert position == len(load["tokens"]) == load["starts"][-1]
@@ -109,6 +114,15 @@ def test_without_domains_shards_are_those_of_unlabelled_documents(
     tokenise(context(inputs, tmp_path / "a", apart))
     tokenise(context({**inputs, "documents": FolderFiles(tmp_path / "bare")}, tmp_path / "b"))
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
+
+
+def test_domains_do_not_change_the_order_of_documents(inputs: dict, tmp_path: Path) -> None:
+    tokenise(context(inputs, tmp_path / "with"))
+    tokenise(context(inputs, tmp_path / "without", TokensConfig()))
+    noted = {n: d for n, d in digest(tmp_path / "with").items() if not n.endswith("domains.npy")}
+    plain = digest(tmp_path / "without")
+    assert {n for n in plain if plain[n] != noted[n]} == {"index.json"}
+    assert set(noted) == set(plain) < set(digest(tmp_path / "with"))
 
 
 @pytest.mark.parametrize("meta", ['["domain"]', '{"domain": 3}', '{"domain', '{"a": "domain"}'])
@@ -179,7 +193,7 @@ def test_a_killed_step_goes_on_where_it_was(
     with pytest.raises(KeyboardInterrupt):
         tokenise(context(inputs, tmp_path / "parts"))
     kept = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "parts").glob("*.npy")}
-    assert len(kept) == 8
+    assert len(kept) == 10
 
     done: list[Any] = []
 
