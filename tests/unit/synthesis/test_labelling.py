@@ -409,7 +409,16 @@ class TestClassifierStep:
         with pytest.raises(DataError, match="grade"):
             train_classifier(context(config, tmp_path / "a", labels=documents(tmp_path / "in")))
         (tmp_path / "empty").mkdir()
-        with pytest.raises(DataError, match="Label more"):
+        with pytest.raises(DataError, match="no file of labels"):
             train_classifier(
                 context(config, tmp_path / "b", labels=FolderFiles(tmp_path / "empty"))
+            )
+
+    def test_too_few_labels_are_a_clear_error(self, tmp_path: Path) -> None:
+        files = documents(tmp_path / "in", n=3)
+        label(context(LabellingConfig(), tmp_path / "labels", documents=files))
+        config = ClassifierConfig(bucket_bits=12, test=0.001)
+        with pytest.raises(DataError, match="Label more"):
+            train_classifier(
+                context(config, tmp_path / "a", labels=FolderFiles(tmp_path / "labels"))
             )
