@@ -60,8 +60,15 @@ def score(
 
 
 def _kind_of(model: str) -> str:
+    from openseek.errors import ConfigError
+
     if model.endswith((".bin", ".ftz")):
         return "fasttext"
+    if not Path(model).is_dir() and (model.count("/") != 1 or model.startswith((".", "/", "~"))):
+        raise ConfigError(
+            "no such folder, and no hub id", where=f"--model {model}",
+            mend="Name a folder that is there, or a hub id such as owner/name.",
+        )  # fmt: skip
     return "linear" if (Path(model) / "classifier.json").is_file() else "transformer"
 
 

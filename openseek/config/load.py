@@ -70,13 +70,21 @@ def validate(raw: dict[str, Any], where: str) -> PipelineConfig:
 def validate_section(model: type[S], raw: Mapping[str, Any], where: str, mend: str = "") -> S:
     """Build one section from plain data.
 
+    Args:
+        model: The section.
+        raw: Its keys.
+        where: Where they come from.
+        mend: What to say where the mistakes don't tell the known keys.
+
     Raises:
         ConfigError: All mistakes.
     """
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError("; ".join(explain(error, model)), where=where, mend=mend) from None
+        told = "; ".join(explain(error, model))
+        mend = "" if "known keys:" in told else mend
+        raise ConfigError(told, where=where, mend=mend) from None
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:

@@ -136,3 +136,6 @@ def test_the_kind_of_a_scorer_follows_from_its_model(
     assert [[s.kind for s in c.scorers] for c in seen] == [
         ["heuristic", "linear"], ["heuristic", "fasttext"], ["heuristic", "transformer"],
     ]  # fmt: skip
+    for nowhere in ("nowhere", "./no/where", "/no/where", "/nowhere"):
+        told = CliRunner().invoke(app, ["data", "score", "in", "x", "--model", nowhere]).exception
+        assert "no such folder, and no hub id" in str(told)
