@@ -14,7 +14,7 @@ from pathlib import Path
 import harness
 
 HERE = Path(__file__).resolve().parent
-ON_REQUEST = {"compiled", "small_v1_step", "balance"}
+ON_REQUEST = {"compiled", "small_v1_step", "balance", "checkpoint"}
 """Works of minutes or of all the memory: only with `--work`."""
 
 

@@ -1,9 +1,11 @@
-"""Train through the pipeline's engine: `train_engine.py step LAYERS`, `… balance RATE STEPS`.
+"""Train through the engine: `train_engine.py step LAYERS|balance RATE STEPS|checkpoint PRESET`.
 
 `step`: two whole optimizer steps of openseek-small-v1 with its first LAYERS layers (0: all), in
 bf16 with fp32 master weights and moments, on 1 x 512 random tokens, activations recomputed.
 `balance`: the demo's model on this machine's Python files; the routers' load over the last 50
-steps. The last line is a JSON object.
+steps.
+`checkpoint`: what a checkpoint costs the loop, written beside it and within it, in turns. The last
+line is a JSON object.
 """
 
 from __future__ import annotations
@@ -71,6 +73,56 @@ def step(layers: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def checkpoint(preset: str) -> dict[str, Any]:
+    """Checkpoint within and beside the loop; the seconds that each takes from it."""
+    import torch
+
+    from openseek.config.model import ModelConfig
+    from openseek.model import count_parameters, update_router_biases
+    from openseek.training.state import take_snapshot
+    from openseek.training.writer import Checkpoint, CheckpointWriter
+
+    config = ModelConfig.model_validate({"preset": preset}).with_vocab(VOCAB)
+    model, engine = engine_for(config, {"batch_sequences": 1, "micro_batch": 1}, seed=0)
+    tokens_BT1 = torch.randint(0, config.vocab_size, (1, 513))
+
+    def train() -> float:
+        begin = time.perf_counter()
+        engine.accumulate(tokens_BT=tokens_BT1[:, :-1], labels_BT=tokens_BT1[:, 1:])
+        engine.update(1e-4, lambda norm: norm >= 0)
+        update_router_biases(model, 0.0)
+        return time.perf_counter() - begin
+
+    train(), train()  # all memory mapped
+    found: dict[str, list[float]] = {"step": [], "beside": [], "within": [], "slower": []}
+    for turn in range(6):
+        written: list[int] = []
+        plain = statistics.median(train() for _ in range(5))
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            CheckpointWriter(
+                config, lambda n, _, written=written: written.append(n), asynchronous=turn % 2 == 0
+            ) as writer,
+        ):
+            metrics = Path(folder) / "metrics.jsonl"
+            metrics.touch()
+            begin = time.perf_counter()
+            snapshot = take_snapshot(engine, rank=0)
+            place = Path(folder) / "checkpoint"
+            writer.submit(Checkpoint(place, snapshot, {"step": 1}, metrics, 0))
+            stall = time.perf_counter() - begin
+            slower = 0.0
+            while not written:
+                slower += train() - plain
+        found["within" if turn % 2 else "beside"].append(stall)
+        found["step"].append(plain)
+        if turn % 2 == 0:
+            found["slower"].append(slower)
+    return {"parameters": count_parameters(config)[0]} | {
+        f"{name}_s": round(statistics.median(values), 3) for name, values in found.items()
+    }
+
+
 def balance(rate: float, steps: int) -> dict[str, Any]:
     """Train the demo's model and measure each router's largest over mean load."""
     import torch
@@ -132,6 +184,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if sys.argv[1] == "step":
         answer = step(int(sys.argv[2]))
+    elif sys.argv[1] == "checkpoint":
+        answer = checkpoint(sys.argv[2])
     else:
         answer = balance(float(sys.argv[2]), int(sys.argv[3]))
     answer["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

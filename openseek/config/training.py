@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from openseek.config.base import Count, Section, runtime
 from openseek.config.model import ModelConfig
 from openseek.config.monitoring import MonitorConfig
+from openseek.config.parallel import ParallelConfig, pipeline_obstacle
 
 
 class ScheduleConfig(Section):
@@ -117,6 +118,11 @@ class CheckpointConfig(Section):
         "where the guard might have to go back further.",
         ge=1,
     )
+    asynchronous: bool = runtime(
+        True,
+        "Write checkpoints in a thread while training goes on. Rank 0 then holds a copy of the "
+        "state in host memory until it is on disk: 12 bytes a parameter with AdamW.",
+    )
 
 
 class GuardConfig(Section):
@@ -162,35 +168,6 @@ class GuardConfig(Section):
     )
 
 
-class ParallelConfig(Section):
-    """How the model is spread over ranks, besides ZeRO."""
-
-    expert_parallel: int = Field(
-        1,
-        ge=1,
-        description="Ranks that share one set of experts, each holding an equal part of them. 1: "
-        "every rank holds all experts.",
-    )
-    pipeline: int = Field(
-        1, ge=1, description="Ranks that the layers are spread over. 1: every rank has all layers."
-    )
-    schedule: Literal["1f1b", "dualpipev"] = Field(
-        "1f1b",
-        description="Order of a pipeline's passes. 1f1b: one stage a rank. dualpipev: two stages "
-        "a rank, from both ends, and at least 2 micro-batches a stage.",
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> ParallelConfig:
-        if self.pipeline > 1 and self.expert_parallel > 1:
-            raise ValueError(
-                f"pipeline={self.pipeline} does not go with expert_parallel="
-                f"{self.expert_parallel}: a schedule runs different layers on neighbouring ranks "
-                "at one time, which would wait for each other's tokens; set one of them to 1"
-            )
-        return self
-
-
 class TrainConfig(Section):
     """What all stages of a run share.
 
@@ -232,6 +209,12 @@ class TrainConfig(Section):
     seed: int | None = Field(
         None, description="Seed of the initial weights. Empty: the run's seed."
     )
+    start: str = runtime(
+        "",
+        "Local folder of weights that the first stage starts from, ours or Hugging Face's "
+        "DeepSeek-V3, in any number of files. Its content is part of the step's identity, its "
+        "place is not. Empty: fresh weights.",
+    )
     checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="Mid-stage checkpoints.")
     guard: GuardConfig = Field(GuardConfig(), description="Skipping of bad updates.")
     monitor: MonitorConfig = Field(
@@ -256,6 +239,11 @@ class TrainConfig(Section):
             raise ValueError(
                 f"parallel.pipeline={self.parallel.pipeline} does not go with optimizer.kind=muon, "
                 "which looks matrices up in a whole model: use adamw"
+            )
+        if self.compile and self.parallel.pipeline > 1:
+            raise ValueError(
+                f"compile does not go with parallel.pipeline={self.parallel.pipeline}: compiled "
+                "layers were not tested under a schedule; set one of them to its default"
             )
         if self.compile and self.zero_stage == 3:
             raise ValueError(
@@ -305,12 +293,8 @@ class TrainStepConfig(Section):
                 f"tokens={self.tokens} is less than one step of {self.tokens_per_step} tokens "
                 "(batch_sequences x sequence_length): raise tokens or lower batch_sequences"
             )
-        if self.train.parallel.pipeline > 1:
-            raise ValueError(
-                f"train.parallel.pipeline={self.train.parallel.pipeline}: a stage of a curriculum "
-                "is not trained in a pipeline, because checkpoints and figures of one are not "
-                "gathered; set it to 1 (openseek.training.ds_pipeline runs a pipeline by itself)"
-            )
+        if obstacle := pipeline_obstacle(self.model, self.train.parallel):
+            raise ValueError(": ".join(obstacle))
         shared, experts = self.train.parallel.expert_parallel, self.model.n_routed_experts
         if experts % shared:
             raise ValueError(

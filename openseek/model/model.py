@@ -6,6 +6,7 @@ Shapes: B batch, T positions, S = B * T tokens, D hidden, V vocabulary, N chosen
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -245,6 +246,7 @@ def build_model(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    kept: Sequence[str] | None = None,
 ) -> OpenSeekModel:
     """Build a model with fresh weights.
 
@@ -256,6 +258,7 @@ def build_model(
         dtype: Type of the weights; router biases stay fp32.
         seed: Seed of the weights.
         device: Where to put it; `meta` gives a model without storage.
+        kept: As in `materialise`.
 
     Raises:
         ConfigError: The vocabulary size is not known yet.
@@ -269,15 +272,33 @@ def build_model(
         model = OpenSeekModel(config).to(dtype)
     if torch.device(device).type == "meta":
         return model
-    model.to_empty(device=device)
+    materialise(model, device, kept)
     init_weights(model, seed)
     return model
+
+
+def materialise(
+    model: OpenSeekModel, device: torch.device | str, kept: Sequence[str] | None = None
+) -> None:
+    """Give a model on the meta device storage, without contents.
+
+    Args:
+        model: The model.
+        device: Where.
+        kept: Only to what has a name that begins like one of these (`model.layers.3.`); the rest
+            stays on the meta device. None: to all.
+    """
+    for name, module in model.named_modules():
+        if kept is None or f"{name}.".startswith(tuple(kept)):
+            module.to_empty(device=device, recurse=False)
 
 
 @torch.no_grad()
 def init_weights(model: OpenSeekModel, seed: int) -> None:
     """Fill a model: norms 1, router biases 0, the rest N(0, initializer_range)."""
     for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            continue
         if name.endswith("norm.weight"):
             parameter.fill_(1.0)
             continue

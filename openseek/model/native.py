@@ -18,7 +18,7 @@ from openseek.config.model import ModelConfig
 from openseek.errors import ConfigError, CorruptArtifactError, DataError
 from openseek.model.conversion_plan import EXACT
 from openseek.model.model import OpenSeekModel
-from openseek.model.tensor_files import INDEX, TensorFolder
+from openseek.model.tensor_files import INDEX, TensorFolder, write_tensors
 from openseek.model.tensor_files import WEIGHTS as WEIGHTS
 
 CONFIG = "config.json"
@@ -50,12 +50,10 @@ def save_native(
 
 def save_weights(weights: dict[str, Tensor], config: ModelConfig, folder: Path | str) -> None:
     """Write weights that were gathered elsewhere (an engine's fp32 masters) as a native folder."""
-    from safetensors.torch import save_file
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     staged = folder / f".{WEIGHTS}.{os.getpid()}"
-    save_file(dict(sorted(weights.items())), staged, metadata={"format": "pt"})
+    write_tensors(staged, weights)
     commit(staged, folder / WEIGHTS)
     (folder / INDEX).unlink(missing_ok=True)  # of shards that lay here before
     write_json(folder / CONFIG, config.identity())

@@ -109,6 +109,7 @@ def build(config: PipelineConfig) -> list[Node]:
                 "openseek.training.step:train",
                 config.train_step(stage),
                 inputs,
+                snapshot="openseek.training.start:snapshot" if config.train.start else "",
                 about=f"train the {stage} stage with DeepSpeed",
             ),
             Node(

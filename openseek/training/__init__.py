@@ -9,12 +9,16 @@
     peers.py        ranks of different code are refused
     worker.py       a rank
     loop.py         a rank's loop over optimizer steps
-    engine.py       the only file that knows DeepSpeed's engine; ds_config.py its keys
+    recovery.py     bad steps: skip, leave out, go back; guard.py decides
+    batches.py      micro-batches of a step
+    engine.py       a whole model under DeepSpeed; ds_pipeline.py: one in stages (pipeline.py)
+    ds_engine.py    what both have in common; ds_config.py: DeepSpeed's keys
     optimizer.py    AdamW with a veto, for skipping bad updates
     state.py        full training state by parameter name, for any number of ranks
-    checkpoints.py  publish, keep, fall back
+    writer.py       a rank writes checkpoints beside its loop
+    checkpoints.py  the parent publishes them, keeps some, falls back
     figures.py, metrics.py   a step's figures over all ranks; metrics.jsonl and its summary
-    schedule.py, guard.py    pure: learning rate, what to skip
+    schedule.py, guard.py    pure: learning rate, what to skip and how far to go back
 
 Alone:
 

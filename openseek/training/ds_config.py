@@ -47,36 +47,42 @@ def check_ranks(config: TrainConfig, world_size: int) -> None:
     Raises:
         ConfigError: Says which number does not divide which, and what to change.
     """
+    if problem := rank_problem(config, world_size):
+        raise problem
+
+
+def rank_problem(config: TrainConfig, world_size: int) -> ConfigError | None:
+    """Return why the configuration cannot be spread over a number of ranks; None: it can."""
     where = f"runtime.world_size={world_size}"
-    stages = config.parallel.pipeline
+    stages, shared = config.parallel.pipeline, config.parallel.expert_parallel
     if world_size % stages:
-        raise ConfigError(
+        return ConfigError(
             f"{world_size} ranks cannot form pipelines of train.parallel.pipeline={stages} ranks",
             where=where,
             mend=f"Start a multiple of {stages} ranks, or change train.parallel.pipeline.",
         )
-    pipelines = world_size // stages
-    if config.n_micro % pipelines:
-        who = f"{world_size} ranks" if stages == 1 else f"{pipelines} pipelines"
-        raise ConfigError(
-            f"{config.n_micro} micro-batches a step cannot be shared by {who}",
-            where=where,
-            mend="Choose a divisor, or change train.batch_sequences or train.micro_batch.",
-        )
-    if stages > 1 and config.parallel.schedule == "dualpipev":
-        needed = 2 * stages
-        if config.n_micro // pipelines < needed:
-            raise ConfigError(
-                f"dualpipev fills {stages} ranks with at least {needed} micro-batches, and a "
-                f"pipeline gets {config.n_micro // pipelines}",
-                where="train.parallel.schedule",
-                mend="Raise train.batch_sequences, lower train.micro_batch, or use 1f1b.",
-            )
-    shared = config.parallel.expert_parallel
     if world_size % shared:
-        raise ConfigError(
+        return ConfigError(
             f"{world_size} ranks cannot form groups of train.parallel.expert_parallel={shared} "
             "that each hold all experts",
             where=where,
             mend=f"Start a multiple of {shared} ranks, or lower train.parallel.expert_parallel.",
         )
+    pipelines = world_size // stages
+    if config.n_micro % pipelines:
+        who = f"{world_size} ranks" if stages == 1 else f"{pipelines} pipelines"
+        return ConfigError(
+            f"{config.n_micro} micro-batches a step cannot be shared by {who}",
+            where=where,
+            mend="Choose a divisor, or change train.batch_sequences or train.micro_batch.",
+        )
+    needed = 2 * stages
+    dualpipev = stages > 1 and config.parallel.schedule == "dualpipev"
+    if dualpipev and config.n_micro // pipelines < needed:
+        return ConfigError(
+            f"dualpipev fills {stages} ranks with at least {needed} micro-batches, and a "
+            f"pipeline gets {config.n_micro // pipelines}",
+            where="train.parallel.schedule",
+            mend="Raise train.batch_sequences, lower train.micro_batch, or use 1f1b.",
+        )
+    return None

@@ -1,4 +1,4 @@
-"""The only file that knows DeepSpeed's engine.
+"""A whole model under DeepSpeed's engine; `ds_pipeline` has one cut into stages.
 
 `TrainEngine` holds a model, its optimizer and the way they are spread over ranks, and offers what
 the loop needs: accumulate a micro-batch, update or skip, and read or write the full state by
@@ -7,8 +7,7 @@ parameter name, independent of the number of ranks.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -16,13 +15,15 @@ import torch
 from torch import nn
 
 from openseek.config.training import TrainConfig
+from openseek.model import update_router_biases
+from openseek.training.batches import MicroBatch
 from openseek.training.compiling import compile_layers
 from openseek.training.ds_config import build_ds_config
+from openseek.training.ds_engine import MOMENTS, Engine
 from openseek.training.expert_parallel import ExpertGroup
+from openseek.training.figures import Accumulator, bias_ranges
 from openseek.training.muon import Fragment, is_hidden_matrix, n_blocks
-from openseek.training.optimizer import FIRST, SECOND, build_optimizer
-
-MOMENTS = (FIRST, SECOND)
+from openseek.training.optimizer import FIRST, build_optimizer
 
 
 class _LossOnly(nn.Module):
@@ -44,7 +45,7 @@ class _LossOnly(nn.Module):
         return self.output.loss
 
 
-class TrainEngine:
+class TrainEngine(Engine):
     """A model under DeepSpeed.
 
     Args:
@@ -100,42 +101,30 @@ class TrainEngine:
         """Tell the engine that a micro-batch, not the last one of its step, is done."""
         self._engine.step()
 
-    def update(self, lr: float, accept: Callable[[float], bool]) -> tuple[float, bool]:
-        """End the step: reduce, clip, and update unless the gradient's norm is not accepted.
-
-        Args:
-            lr: Learning rate of this update.
-            accept: Decides by the global gradient norm before clipping; called once at most.
-
-        Returns:
-            The norm (-1 when the gradient holds NaN or Inf), and whether weights were updated.
-        """
-        verdict: list[bool] = []
-
-        def veto() -> bool:
-            if not verdict:  # a ZeRO step calls the optimizer once for each parameter group
-                verdict.append(accept(self._norm()))
-            return not verdict[0]
-
-        for group in self._inner.param_groups:
-            group["lr"] = lr
-        self._inner.veto = veto
+    def _end_step(self) -> None:
         self._engine.step()
-        self._inner.veto = None
-        if not verdict:  # DeepSpeed itself found NaN or Inf and left out the optimizer
-            accept(-1.0)
-            return -1.0, False
-        return self._norm(), verdict[0]
 
-    def _norm(self) -> float:
-        # The outer optimizer has it before the engine passes it on, which is when it is needed.
-        norm = float(self._outer._global_grad_norm)
-        return norm if math.isfinite(norm) else -1.0
+    def share(self, n_micro: int) -> range:
+        """Return every `world_size`-th micro-batch."""
+        return range(torch.distributed.get_rank(), n_micro, self.world_size)
 
-    @property
-    def updates(self) -> int:
-        """Updates made so far, over all stages (Adam's step)."""
-        return self._inner.count()
+    def run(self, micro_batches: Iterable[MicroBatch], sums: Accumulator) -> None:
+        """Run micro-batches forward and backward, one after the other."""
+        for number, micro in enumerate(micro_batches):
+            if number:
+                self.micro_step()
+            output = self.accumulate(
+                tokens_BT=micro.tokens_BT, labels_BT=micro.labels_BT, doc_BT=micro.doc_BT
+            )
+            sums.add(output, micro.labels_BT, micro.category_B)
+
+    def balance(self, rate: float) -> dict[str, torch.Tensor]:
+        """Move router biases by the load of all ranks; a collective."""
+        return update_router_biases(self.model, rate, torch.distributed.all_reduce)
+
+    def bias_ranges(self) -> dict[str, list[float]]:
+        """Return the lowest and highest router bias by layer."""
+        return bias_ranges(self.model)
 
     def moments_of(self, name: str) -> tuple[str, ...]:
         """Return which moments the optimizer keeps of a parameter."""
@@ -172,27 +161,10 @@ class TrainEngine:
         for name, p in self._trainable():
             yield name, self._whole(name, safe_get_full_fp32_param(p))
 
-    def set_moment(self, name: str, key: str, value: torch.Tensor) -> None:
-        """Set `exp_avg` or `exp_avg_sq` of a parameter from its full value, on every rank."""
-        from deepspeed.utils import safe_set_full_optimizer_state
-
-        p = self.model.get_parameter(name)
-        safe_set_full_optimizer_state(p, self._part(name, value).to(p.device), key)
-
-    def set_master(self, name: str, value: torch.Tensor) -> None:
-        """Set the fp32 weights behind a parameter from their full value, on every rank."""
-        from deepspeed.utils import safe_set_full_fp32_param
-
-        p = self.model.get_parameter(name)
-        safe_set_full_fp32_param(p, self._part(name, value).to(p.device))
-
-    def set_updates(self, count: int) -> None:
-        """Set the number of updates made so far."""
-        self._inner.set_count(count)
-
-    def close(self) -> None:
-        """Release DeepSpeed's hooks and buffers."""
-        self._engine.destroy()
+    def full_buffers(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Give what else is saved: router biases, the same on all ranks."""
+        buffers = {name for name, _ in self.model.named_buffers()}
+        yield from ((n, b) for n, b in self.model.state_dict().items() if n in buffers)
 
     def _whole(self, name: str, value: torch.Tensor) -> torch.Tensor:
         if self._expert_group is None or name not in self._parts:

@@ -14,6 +14,7 @@ from openseek.config.training import TrainStepConfig
 from openseek.training.guard import Rewind
 
 MODEL, OPTIMIZER = "model", "optimizer"  # folders of a training state
+PROGRESS = "progress.json"  # where a checkpoint stands
 
 
 class Job(Section):
@@ -73,4 +74,4 @@ def course_digest(config: TrainStepConfig, seed: int, inputs: Mapping[str, FileS
 
 def read_progress(checkpoint: Path) -> dict[str, Any]:
     """Read where a checkpoint stands: step, identity, guard, rewinds, alarms."""
-    return json.loads((checkpoint / "progress.json").read_text(encoding="utf-8"))
+    return json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8"))

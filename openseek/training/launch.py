@@ -30,9 +30,11 @@ from typing import Any
 
 from openseek import errors
 from openseek.config.runtime import RuntimeConfig
+from openseek.config.training import TrainConfig
 from openseek.errors import ConfigError, TrainingError
 from openseek.training import failures
 from openseek.training.bootstrap import process_environment
+from openseek.training.ds_config import check_ranks, rank_problem
 
 log = logging.getLogger(__name__)
 
@@ -197,36 +199,30 @@ def close() -> None:
             _idle.pop().kill()
 
 
-def choose_world_size(runtime: RuntimeConfig, n_micro: int, devices: int, multiple: int = 1) -> int:
+def choose_world_size(runtime: RuntimeConfig, train: TrainConfig, devices: int) -> int:
     """Return the number of ranks.
 
     Args:
         runtime: `world_size` 0 asks for the largest number that accelerators, or CPU cores
-            without any, allow and that divides the micro-batches of a step.
-        n_micro: Micro-batches in an optimizer step.
+            without any, allow and that the training can be spread over.
+        train: What is spread over them.
         devices: Accelerators of this machine.
-        multiple: Ranks that share one set of experts.
 
     Raises:
-        ConfigError: The number asked for does not divide the micro-batches, or none can be shared.
+        ConfigError: The number asked for does not fit, or none does.
     """
     if runtime.world_size:
-        if n_micro % runtime.world_size:
-            raise ConfigError(
-                f"{n_micro} micro-batches a step cannot be shared by {runtime.world_size} ranks",
-                where=f"runtime.world_size={runtime.world_size}",
-                mend="Choose a divisor, or change train.batch_sequences or train.micro_batch.",
-            )
+        check_ranks(train, runtime.world_size)
         return runtime.world_size
     cores = len(os.sched_getaffinity(0)) // runtime.threads_per_rank
     most = max(1, devices or cores)
-    fitting = [n for n in range(multiple, min(most, n_micro) + 1, multiple) if n_micro % n == 0]
+    fitting = [n for n in range(1, most + 1) if rank_problem(train, n) is None]
     if not fitting:
+        problem = rank_problem(train, most)
         raise ConfigError(
-            f"{n_micro} micro-batches a step cannot be shared by a multiple of {multiple} ranks "
-            f"up to {most}, which this machine has room for",
-            where=f"train.parallel.expert_parallel={multiple}",
-            mend="Set runtime.world_size, lower expert_parallel, or change the batch.",
+            f"no number of ranks up to {most}, which this machine has room for, fits: {problem}",
+            where="runtime.world_size=0",
+            mend="Or set runtime.world_size to start ranks beyond that.",
         )
     return max(fitting)
 

@@ -7,54 +7,30 @@ of ranks. Random numbers are seeded from (seed, step, rank), so there is no gene
 
 from __future__ import annotations
 
-import json
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from openseek.errors import TrainingError
-from openseek.model import update_router_biases
 from openseek.training.alarms import ExpertAlarm
-from openseek.training.engine import TrainEngine
+from openseek.training.batches import cut
+from openseek.training.ds_engine import Engine
 from openseek.training.failures import write_error
-from openseek.training.figures import (
-    Accumulator,
-    StepFigures,
-    bias_ranges,
-    imbalance,
-    router_entropy,
-)
-from openseek.training.guard import Guard, rewound
+from openseek.training.figures import Accumulator, StepFigures, imbalance, router_entropy
 from openseek.training.job import Job
 from openseek.training.metrics import MetricsFile
+from openseek.training.recovery import Data, Recovery
 from openseek.training.replicas import check_replicas
 from openseek.training.schedule import learning_rate
 from openseek.training.speed import SpeedMeter
-from openseek.training.state import save_state
+from openseek.training.state import save_state, take_snapshot
 from openseek.training.watchdog import Watchdog
-
-log = logging.getLogger(__name__)
+from openseek.training.writer import Checkpoint, CheckpointWriter
 
 Report = Callable[..., None]
 METRICS = "metrics.jsonl"
-
-
-class Data(Protocol):
-    """Where batches come from; `openseek.mixture.StageData`."""
-
-    categories: Any
-
-    def batch(self, step: int, batch_size: int) -> Any:
-        """Return tokens_BT1, doc_BT1 and category_B of an optimizer step."""
-        ...
-
-    def document_ids(self, step: int, batch_size: int) -> Any:
-        """Return the ids of the documents in the batch of a step."""
-        ...
 
 
 class Loop:
@@ -73,7 +49,7 @@ class Loop:
     def __init__(
         self,
         job: Job,
-        engine: TrainEngine,
+        engine: Engine,
         data: Data,
         *,
         device: torch.device,
@@ -90,14 +66,18 @@ class Loop:
         self.rank = rank
         self.world_size = world_size
         self.report = report
-        self.guard = Guard(self.train.guard)
+        self.recovery = Recovery(job, data, rank, report)
         self.alarm = ExpertAlarm(self.train.monitor.experts)
         self.meter = SpeedMeter(job.config, device)
-        self._goes_back = False
+        self.writer = CheckpointWriter(
+            job.config.model,
+            lambda step, folder: report("checkpoint", step=step, folder=str(folder)),
+            asynchronous=self.train.checkpoint.asynchronous,
+        )
 
     def load(self, progress: dict[str, Any]) -> None:
         """Take over the state of a checkpoint's `progress.json`."""
-        self.guard.load(progress["guard"])
+        self.recovery.guard.load(progress["guard"])
         self.alarm.load(progress["alarm"])
 
     def run(self, first_step: int, metrics_before: Path | None) -> None:
@@ -108,20 +88,22 @@ class Loop:
         """
         metrics = MetricsFile(self.job.result / METRICS, metrics_before) if self.rank == 0 else None
         self.engine.model.train()
-        with self._watchdog() as watchdog:
+        with self._watchdog() as watchdog, self.writer:
             for step in range(first_step, self.config.n_steps):
                 watchdog.beat(step)
+                self.writer.check()
                 record = self._left_out(step) or self._timed_step(step, watchdog)
                 if metrics is not None:
                     metrics.write(record)
                     self._progress(record)
-                if self._goes_back:
+                if self.recovery.goes_back:
                     break
                 self._maybe_checkpoint(step + 1)
             if metrics is not None:
                 metrics.close()
             watchdog.beat(self.config.n_steps)
-            if not self._goes_back:
+            self.writer.drain()
+            if not self.recovery.goes_back:
                 save_state(self.engine, self.config.model, self.job.result, rank=self.rank)
 
     def step(self, step: int) -> dict[str, Any]:
@@ -132,12 +114,12 @@ class Loop:
         reason: list[str | None] = []
 
         def accept(norm: float) -> bool:
-            reason.append(self.guard.reason(figures.loss, norm))
+            reason.append(self.recovery.guard.reason(figures.loss, norm))
             return reason[0] is None
 
         norm, updated = self.engine.update(self._lr(step), accept)
         if updated:
-            self.guard.accept(figures.loss, norm)
+            self.recovery.guard.accept(figures.loss, norm)
         load = self._balance(updated)
         record = {
             **self._base(step, reason[0]),
@@ -147,35 +129,36 @@ class Loop:
             "grad_norm": norm if norm >= 0 else None,
             "expert_load": imbalance(load),
             "router_entropy": router_entropy(load),
-            "router_bias": bias_ranges(self.engine.model),
+            "router_bias": self.engine.bias_ranges(),
         }
         if alarms := self.alarm.update({name: c.tolist() for name, c in load.items()}):
             record["alarms"] = alarms
             self.report("alarm", step=step, alarms=alarms)
         if not updated:
-            record["documents"] = self._skip(step, str(reason[0]))
+            record["documents"] = self.recovery.skip(step, str(reason[0]))
         return record
 
     def checkpoint(self, done: int) -> None:
-        """Write the state after `done` steps and tell the parent, which publishes it."""
+        """Copy the state after `done` steps; the writer tells the parent, which publishes it."""
+        self.writer.drain()  # before the copy: one at most is held
+        snapshot = take_snapshot(self.engine, rank=self.rank)
+        if snapshot is None:
+            return
+        progress = {
+            "step": done,
+            "tokens": done * self.config.tokens_per_step,
+            "stage": self.config.stage,
+            "index": self.config.index,
+            "course": self.job.course,
+            "world_size": self.world_size,
+            "guard": self.recovery.guard.state(),
+            "alarm": self.alarm.state(),
+            "rewinds": [r.model_dump(mode="json") for r in self.job.rewinds],
+        }
+        metrics = self.job.result / METRICS
+        size = metrics.stat().st_size
         folder = self.job.checkpoint(done)
-        save_state(self.engine, self.config.model, folder, rank=self.rank)
-        if self.rank == 0:
-            (folder / METRICS).write_bytes((self.job.result / METRICS).read_bytes())
-            progress = {
-                "step": done,
-                "tokens": done * self.config.tokens_per_step,
-                "stage": self.config.stage,
-                "index": self.config.index,
-                "course": self.job.course,
-                "world_size": self.world_size,
-                "guard": self.guard.state(),
-                "alarm": self.alarm.state(),
-                "rewinds": [r.model_dump(mode="json") for r in self.job.rewinds],
-            }
-            text = json.dumps(progress, sort_keys=True)
-            (folder / "progress.json").write_text(text, encoding="utf-8")
-            self.report("checkpoint", step=done, folder=str(folder))
+        self.writer.submit(Checkpoint(folder, snapshot, progress, metrics, size))
 
     def _timed_step(self, step: int, watchdog: Watchdog) -> dict[str, Any]:
         begin = time.perf_counter()
@@ -187,12 +170,11 @@ class Loop:
 
     def _left_out(self, step: int) -> dict[str, Any] | None:
         """Return the line of a step whose data is left out; None for a step to be made."""
-        found = rewound(self.job.rewinds, step)
+        found = self.recovery.left_out(step)
         if found is None:
             return None
         return {
-            **self._base(step, found[1]),
-            "rewind": found[0],
+            **self._base(step, None),
             "loss": None,
             "parts": {},
             "by_category": {},
@@ -200,7 +182,7 @@ class Loop:
             "expert_load": {},
             "router_entropy": {},
             "router_bias": {},
-            "documents": self._documents(step),
+            **found,
         }
 
     def _base(self, step: int, skipped: str | None) -> dict[str, Any]:
@@ -219,18 +201,8 @@ class Loop:
     def _accumulate(self, step: int) -> StepFigures:
         batch = self.data.batch(step, self.train.batch_sequences)
         sums = Accumulator(self.data.categories)
-        mine = range(self.rank, self.train.n_micro, self.world_size)
-        for index in mine:
-            rows = slice(index * self.train.micro_batch, (index + 1) * self.train.micro_batch)
-            tokens_BT1 = torch.as_tensor(batch.tokens_BT1[rows]).long().to(self.device)
-            doc_BT1 = torch.as_tensor(batch.doc_BT1[rows]).long().to(self.device)
-            labels_BT = tokens_BT1[:, 1:].masked_fill(doc_BT1[:, 1:] != doc_BT1[:, :-1], -100)
-            output = self.engine.accumulate(
-                tokens_BT=tokens_BT1[:, :-1], labels_BT=labels_BT, doc_BT=doc_BT1[:, :-1]
-            )
-            sums.add(output, labels_BT, torch.as_tensor(batch.category_B[rows]))
-            if index != mine[-1]:
-                self.engine.micro_step()
+        mine = self.engine.share(self.train.n_micro)
+        self.engine.run(cut(batch, mine, self.train.micro_batch, self.device), sums)
         return sums.reduce(self.train.n_micro, self.device)
 
     def _compare_replicas(self, step: int) -> None:
@@ -238,43 +210,12 @@ class Loop:
         # Before a checkpoint too: none may be made of weights that differ.
         if every and ((step + 1) % every == 0 or (saves and (step + 1) % saves == 0)):
             sharded = self.train.zero_stage == 3
-            check_replicas(self.engine.model, step, self.device, sharded=sharded)
+            group = self.engine.replica_group
+            check_replicas(self.engine.model, step, self.device, sharded=sharded, group=group)
 
     def _balance(self, updated: bool) -> dict[str, torch.Tensor]:
         rate = self.config.model.balance.bias_update_rate if updated else 0.0
-        return update_router_biases(self.engine.model, rate, torch.distributed.all_reduce)
-
-    def _documents(self, step: int) -> list[str]:
-        by_sequence = self.data.document_ids(step, self.train.batch_sequences)
-        return list(dict.fromkeys(d for ids in by_sequence for d in ids))
-
-    def _skip(self, step: int, reason: str) -> list[str]:
-        """Record a skipped step; return its documents."""
-        documents = self._documents(step)
-        log.warning("step=%d skipped=%r documents=%s", step, reason, documents)
-        self.report("skip", step=step, reason=reason, documents=documents)
-        if self.guard.skip(step, reason):
-            self._go_back(step, reason, documents)
-        return documents
-
-    def _go_back(self, step: int, reason: str, documents: list[str]) -> None:
-        config = self.guard.config
-        if len(self.job.rewinds) >= config.max_rewinds:
-            shown = ", ".join(documents[:8]) + (", ..." if len(documents) > 8 else "")
-            raise TrainingError(
-                f"{reason} at step {step}, and more than {config.max_skips} steps were skipped "
-                f"within the last {config.window}, after {len(self.job.rewinds)} rewinds; "
-                f"documents of the last one: {shown}",
-                where=f"stage {self.config.stage}",
-                mend="Look at these documents, lower schedule.lr_peak, or raise "
-                "train.guard.max_skips or train.guard.max_rewinds.",
-            )
-        self._goes_back = True
-        rewinds = [*self.job.rewinds, self.guard.rewind()]
-        log.warning("step=%d rewind first=%d last=%d", step, rewinds[-1].first, rewinds[-1].last)
-        if self.rank == 0:
-            text = json.dumps([r.model_dump(mode="json") for r in rewinds])
-            self.job.rewind_file.write_text(text, encoding="utf-8")
+        return self.engine.balance(rate)
 
     def _watchdog(self) -> Watchdog:
         scratch = Path(self.job.scratch)
@@ -303,8 +244,3 @@ class Loop:
             grad_norm=record["grad_norm"],
             **self.meter.recent(),
         )
-
-
-def speed(loop: Loop) -> dict[str, Any]:
-    """Return what depends on the machine: see `SpeedMeter.summary`."""
-    return loop.meter.summary()

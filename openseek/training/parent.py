@@ -1,4 +1,4 @@
-"""A child's side of the pipe to the process that supervises training.
+"""A child's side of the pipe to the process that supervises training: one job of its own.
 
     stdin   a line of JSON for each order: {"job", "world_size", "logs"}; its end is the parent's
     stdout  a line of JSON for each event
@@ -11,10 +11,31 @@ from __future__ import annotations
 import json
 import os
 import select
-from typing import Any
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
-from openseek.training.channel import event
+from openseek.config.runtime import RuntimeConfig
+from openseek.errors import OpenSeekError
+from openseek.training.channel import Tail, event
 from openseek.training.failures import record_of
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the parent wants.
+
+    Attributes:
+        job: Path of the job.
+        world_size: Number of ranks.
+        folder: Where logs, errors and events go.
+    """
+
+    job: str
+    world_size: int
+    folder: Path
 
 
 class Parent:
@@ -37,7 +58,14 @@ class Parent:
         """Report that there will be no training."""
         self.send(event("failed", error=record_of(error, where="the launcher")))
 
-    def order(self, timeout_s: float | None = None) -> dict[str, Any] | None:
+    def forward(self, tail: Tail) -> list[str]:
+        """Pass new events of a job on, and return them."""
+        lines = tail.lines()
+        for line in lines:
+            self.send(line)
+        return lines
+
+    def order(self, timeout_s: float | None = None) -> Order | None:
         """Wait for the next order; None when there is none in time, or the parent is gone."""
         while b"\n" not in self._pending:
             ready, _, _ = select.select([0], [], [], timeout_s)
@@ -49,4 +77,15 @@ class Parent:
                 return None
             self._pending += chunk
         line, self._pending = self._pending.split(b"\n", 1)
-        return json.loads(line)
+        found = json.loads(line)
+        return Order(str(found["job"]), int(found["world_size"]), Path(found["logs"]))
+
+
+def serve(work: Callable[[Parent, RuntimeConfig], None]) -> None:
+    """Be the child: do the work with the configuration on the command line, and report failure."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's end reaches it through stdin
+    parent = Parent()
+    try:
+        work(parent, RuntimeConfig.model_validate_json(sys.argv[1]))
+    except OpenSeekError as error:
+        parent.fail(error)

@@ -12,14 +12,16 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from openseek.config.model import ModelConfig
+from openseek.config.parallel import ParallelConfig
 from openseek.model.attention import Packing, attention_bias, document_positions
 from openseek.model.block import DecoderLayer
 from openseek.model.layers import RotaryTable
 from openseek.model.loss import linear_cross_entropy
 from openseek.model.model import OpenSeekModel
-from openseek.model.moe import MoE
+from openseek.model.moe import MoE, RouterStats
 
 Stream = tuple[Tensor, Tensor]
 
@@ -84,20 +86,32 @@ class Block(nn.Module):
         self.config = config
         self._packing = packings
         self.n_micro = n_micro
-        self.router_loss = 0.0
+        self.router_losses = torch.zeros(2)
 
     def forward(self, stream: Stream) -> Stream:
         """Run the layer, and add its router's losses to the gradient."""
         x_BTD, doc_BT = stream
-        x_BTD, stats = self.layer(x_BTD, self._packing(doc_BT, x_BTD.dtype))
+        x_BTD, stats = self._run(x_BTD, self._packing(doc_BT, x_BTD.dtype))
         if stats is not None:
             weights = self.config.balance
             loss = weights.seq_aux_weight * stats.balance + weights.z_loss * stats.z
             if self.training:
-                self.router_loss += float(loss.detach())
+                both = torch.stack([stats.balance, stats.z]).detach()
+                self.router_losses = self.router_losses.to(both.device) + both
                 cast(MoE, self.layer.mlp).tokens_per_expert += stats.counts_E
             x_BTD = _AddLoss.apply(x_BTD, loss, 1.0 / self.n_micro)  # type: ignore[no-untyped-call]
         return x_BTD, doc_BT
+
+    def _run(self, x_BTD: Tensor, packing: Packing) -> tuple[Tensor, RouterStats | None]:
+        if self.config.activation_checkpointing and torch.is_grad_enabled():
+            return checkpoint(self.layer, x_BTD, packing, use_reentrant=False)
+        out: tuple[Tensor, RouterStats | None] = self.layer(x_BTD, packing)
+        return out
+
+    def take_router_losses(self) -> Tensor:
+        """Return balance and z loss [2], summed since the last call, without their weights."""
+        found, self.router_losses = self.router_losses, torch.zeros(2)
+        return found
 
 
 class Head(nn.Module):
@@ -108,42 +122,97 @@ class Head(nn.Module):
         self.norm = model.model.norm
         tied = model.config.tie_word_embeddings
         self.output = model.model.embed_tokens if tied else model.lm_head
+        self.seen: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
-    def forward(self, stream: Stream) -> Tensor:
-        """Normalise."""
-        normed: Tensor = self.norm(stream[0])
-        return normed
+    def forward(self, stream: Stream) -> Stream:
+        """Return normalised states and the output layer's weight.
 
-    def loss(self, normed_BTD: Tensor, labels_BT: Tensor) -> Tensor:
-        """Return the mean cross entropy of the labelled tokens."""
-        mean, _ = linear_cross_entropy(
-            normed_BTD.flatten(0, 1), self.output.weight, labels_BT.flatten()
+        DeepSpeed prepares each backward pass in hooks on what a module returns. A weight that the
+        loss used beside them would get its gradient before, and lose it there (in bf16).
+        """
+        weight_VD = self.output.weight
+        return self.norm(stream[0]), weight_VD.view_as(weight_VD)
+
+    def loss(self, given: Stream, targets: Stream) -> Tensor:
+        """Return the mean cross entropy of the labelled tokens, and keep that of each.
+
+        Args:
+            given: What `forward` returned.
+            targets: labels_BT and category_B.
+        """
+        (normed_BTD, weight_VD), (labels_BT, category_B) = given, targets
+        mean, losses_S = linear_cross_entropy(
+            normed_BTD.flatten(0, 1), weight_VD, labels_BT.flatten()
         )
+        self.seen.append((mean.detach(), losses_S.view_as(labels_BT), labels_BT, category_B))
         return mean
 
+    def take_losses(self) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Return mean, token losses [B, T], labels and categories of all since the last call."""
+        found, self.seen = self.seen, []
+        return found
 
-def to_layers(model: OpenSeekModel, n_micro: int) -> list[tuple[nn.Module, dict[str, str]]]:
+
+def to_layers(model: OpenSeekModel, n_micro: int) -> list[nn.Module]:
     """Cut a model into a pipeline's layers, which share its parameters.
 
     Args:
         model: A model without MTP layers.
         n_micro: Micro-batches that a pipeline adds up in a step.
-
-    Returns:
-        Each layer, and the model's name of each of its parameters by its own.
     """
     packings = _Packings(model.rotary)
     blocks = [
-        (Block(cast(DecoderLayer, layer), model.config, packings, n_micro), f"model.layers.{i}.")
-        for i, layer in enumerate(model.model.layers)
+        Block(cast(DecoderLayer, layer), model.config, packings, n_micro)
+        for layer in model.model.layers
     ]
-    layers: list[tuple[nn.Module, dict[str, str]]] = [
-        (Embedding(model), {"embed_tokens.weight": "model.embed_tokens.weight"})
+    return [Embedding(model), *blocks, Head(model)]
+
+
+def held(
+    config: ModelConfig, parallel: ParallelConfig, rank: int, world_size: int
+) -> list[str] | None:
+    """Return how the names begin of what a rank holds of a model; None: all of it.
+
+    Layers are cut into equal runs, the first ones longer by one where that does not come out even,
+    as DeepSpeed does it.
+
+    Args:
+        config: The model.
+        parallel: How it is cut.
+        rank: A rank; those of one stage are neighbours.
+        world_size: Number of ranks.
+    """
+    stages = parallel.pipeline
+    if stages == 1:
+        return None
+    head = "model.embed_tokens." if config.tie_word_embeddings else "lm_head."
+    layers = [f"model.layers.{i}." for i in range(config.num_hidden_layers)]
+    names = [["model.embed_tokens."], *([layer] for layer in layers), ["model.norm.", head]]
+    stage = rank // (world_size // stages)
+    runs = [stage, 2 * stages - 1 - stage] if parallel.schedule == "dualpipev" else [stage]
+    cuts = len(runs) * stages
+    each, longer = divmod(len(names), cuts)
+    found = []
+    for run in runs:
+        start = run * each + min(run, longer)
+        stop = start + each + (run < longer)
+        found += [name for part in names[start:stop] for name in part]
+    return found
+
+
+def keep_only(model: OpenSeekModel, kept: set[str]) -> None:
+    """Take out of a model what this rank does not hold; names of the rest stay as they are.
+
+    Args:
+        model: The whole model; it can no longer be run by itself.
+        kept: Names of parameters to keep, whole layers of them.
+    """
+    parts: list[tuple[nn.Module, str]] = [
+        (model.model.layers, str(i)) for i in range(len(model.model.layers))
     ]
-    for block, prefix in blocks:
-        names = {n: prefix + n.removeprefix("layer.") for n, _ in block.named_parameters()}
-        layers.append((block, names))
-    tied = model.config.tie_word_embeddings
-    output = "model.embed_tokens.weight" if tied else "lm_head.weight"
-    layers.append((Head(model), {"norm.weight": "model.norm.weight", "output.weight": output}))
-    return layers
+    parts += [(model.model, "embed_tokens"), (model.model, "norm"), (model, "lm_head")]
+    names = {id(p): name for name, p in model.named_parameters()}
+    for parent, child in parts:
+        module = parent._modules.get(child)
+        if module and not any(names[id(p)] in kept for p in module.parameters()):
+            del parent._modules[child]

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NoReturn
 
 from openseek.compute import connect
@@ -24,7 +21,7 @@ from openseek.config.runtime import LaunchConfig, RuntimeConfig
 from openseek.errors import ConfigError, OpenSeekError, TrainingError
 from openseek.training.bootstrap import process_environment
 from openseek.training.channel import Tail, event
-from openseek.training.parent import Parent
+from openseek.training.parent import Order, Parent, serve
 
 log = logging.getLogger(__name__)
 
@@ -42,23 +39,18 @@ SETTINGS = {
 Resources = Mapping[str, float]
 
 
-def main() -> None:
+def drive(parent: Parent, runtime: RuntimeConfig) -> None:
     """Serve one job."""
-    parent = Parent()
-    runtime = RuntimeConfig.model_validate_json(sys.argv[1])
     os.environ.update(SETTINGS)
-    try:
-        connect(runtime)
-        nodes = alive_nodes()
-        needs = rank_resources(runtime, nodes)
-        device = next((name for name in DEVICES if name in needs), "CPU")
-        parent.send(event("ready", accelerator=device, devices=room(nodes, needs)))
-        order = parent.order()
-        if order is not None:
-            check_room(nodes, needs, int(order["world_size"]))
-            Drive(runtime.launch, order, parent).to_the_end(needs)
-    except OpenSeekError as error:
-        parent.fail(error)
+    connect(runtime)
+    nodes = alive_nodes()
+    needs = rank_resources(runtime, nodes)
+    device = next((name for name in DEVICES if name in needs), "CPU")
+    parent.send(event("ready", accelerator=device, devices=room(nodes, needs)))
+    order = parent.order()
+    if order is not None:
+        check_room(nodes, needs, order.world_size)
+        Drive(runtime.launch, order, parent).to_the_end(needs)
 
 
 def alive_nodes() -> list[Resources]:
@@ -118,16 +110,14 @@ class Drive:
 
     Args:
         launch: How to place its ranks.
-        order: {"job", "world_size", "logs"}.
+        order: What to train.
         parent: Who wants to know.
     """
 
-    def __init__(self, launch: LaunchConfig, order: dict[str, Any], parent: Parent) -> None:
+    def __init__(self, launch: LaunchConfig, order: Order, parent: Parent) -> None:
         self.launch = launch
         self.parent = parent
-        self.folder = Path(order["logs"])
-        self.job = str(order["job"])
-        self.world_size = int(order["world_size"])
+        self.folder, self.job, self.world_size = order.folder, order.job, order.world_size
         self.tail = Tail(self.folder)
         self._done = threading.Event()
 
@@ -140,7 +130,7 @@ class Drive:
         finally:
             self._done.set()
             watch.join()
-        self._forward()
+        self.parent.forward(self.tail)
         for end in ends:
             self.parent.send(event("exit", **end))
 
@@ -187,7 +177,7 @@ class Drive:
         end_s = time.monotonic() + self.launch.wait_s
         started = False
         while not self._done.is_set():
-            started |= self._forward()
+            started |= bool(self.parent.forward(self.tail))
             if not started and time.monotonic() > end_s:
                 self.parent.fail(
                     TrainingError(
@@ -201,12 +191,6 @@ class Drive:
             self.parent.order(TICK_S)
             if self.parent.gone:
                 _leave()
-
-    def _forward(self) -> bool:
-        lines = self.tail.lines()
-        for line in lines:
-            self.parent.send(line)
-        return bool(lines)
 
 
 def _leave() -> NoReturn:
@@ -245,5 +229,4 @@ def _ends(raised: Mapping[int, BaseException]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's end reaches it through stdin
-    main()
+    serve(drive)

@@ -9,6 +9,7 @@ step's gradient was computed with.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,9 @@ def replicated(model: nn.Module, *, sharded: bool) -> Iterator[tuple[str, Tensor
             yield name, buffer
 
 
-def check_replicas(model: nn.Module, step: int, device: torch.device, *, sharded: bool) -> None:
+def check_replicas(
+    model: nn.Module, step: int, device: torch.device, *, sharded: bool, group: Any = None
+) -> None:
     """Compare the ranks' copies; a collective, and nothing on one rank alone.
 
     Args:
@@ -59,26 +62,28 @@ def check_replicas(model: nn.Module, step: int, device: torch.device, *, sharded
         step: Optimizer step, for the error.
         device: Where the process group's tensors live.
         sharded: As in `replicated`.
+        group: Ranks to compare; None: all.
 
     Raises:
         TrainingError: They differ; on every rank, with ranks, parameter and step.
     """
-    world_size = torch.distributed.get_world_size()
+    world_size = torch.distributed.get_world_size(group)
     named = list(replicated(model, sharded=sharded))
     if world_size == 1 or not named:
         return
     mine_P2 = torch.stack([checksum(x).to(device) for _, x in named])
     all_RP2 = torch.empty(world_size, *mine_P2.shape, dtype=mine_P2.dtype, device=device)
-    torch.distributed.all_gather(list(all_RP2.unbind()), mine_P2)
+    torch.distributed.all_gather(list(all_RP2.unbind()), mine_P2, group=group)
     odd = _odd_ranks(all_RP2.cpu())
     if not odd:
         return
     first = min(odd)
-    ranks = sorted({r for found in odd.values() for r in found})
+    numbers = torch.distributed.get_process_group_ranks(group)
+    ranks = sorted({numbers[r] for found in odd.values() for r in found})
     others = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
     raise TrainingError(
         f"rank {', '.join(map(str, ranks))} holds another {named[first][0]!r}{others} than "
-        f"{'rank 0' if world_size == 2 else 'most ranks'} at step {step}",
+        f"{f'rank {numbers[0]}' if world_size == 2 else 'most ranks'} at step {step}",
         where=f"comparison of {world_size} ranks",
         mend="Memory or a network link may corrupt data. Test the machine of that rank"
         + (" (of two ranks either may be the bad one)" if world_size == 2 else "")

@@ -11,20 +11,70 @@ values alone, and nothing in it executes on load. Rank 0 holds one copy in host 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from openseek.config.model import ModelConfig
 from openseek.errors import TrainingError
-from openseek.model.native import WEIGHTS, from_weights, save_weights
-from openseek.training.engine import MOMENTS, TrainEngine
+from openseek.model.model import OpenSeekModel
+from openseek.model.native import save_weights
+from openseek.model.streaming import WeightFolder, load_streamed
+from openseek.model.tensor_files import write_tensors
+from openseek.training.ds_engine import MOMENTS, Engine
 from openseek.training.job import MODEL, OPTIMIZER
 
 MOMENTS_FILE = "optimizer.safetensors"
 
 
-def save_state(engine: TrainEngine, config: ModelConfig, folder: Path, *, rank: int) -> None:
+@dataclass(frozen=True)
+class Snapshot:
+    """A training state in host memory, which the engine no longer changes.
+
+    Attributes:
+        weights: fp32 weights and router biases by name.
+        moments: Adam's moments, `{moment}.{parameter}`.
+        updates: Updates made so far.
+    """
+
+    weights: dict[str, Tensor]
+    moments: dict[str, Tensor]
+    updates: int
+
+
+def take_snapshot(engine: Engine, *, rank: int) -> Snapshot | None:
+    """Copy the state; a collective over all ranks, of which only rank 0 gets it."""
+    weights = {n: _host(b).clone() for n, b in engine.full_buffers() if rank == 0}
+    moments: dict[str, Tensor] = {}
+    for name, value in engine.full_masters():
+        if rank == 0:
+            weights[name] = _host(value)
+    for key in MOMENTS:
+        for name, value in engine.full_moments(key):
+            if rank == 0:
+                moments[f"{key}.{name}"] = _host(value)
+    return Snapshot(weights, moments, engine.updates) if rank == 0 else None
+
+
+def write_snapshot(snapshot: Snapshot, config: ModelConfig, folder: Path) -> None:
+    """Write a state and flush it to disk.
+
+    Args:
+        snapshot: The state.
+        config: The model's configuration.
+        folder: Where to write; made if missing.
+    """
+    save_weights(snapshot.weights, config, folder / MODEL)
+    (folder / OPTIMIZER).mkdir(parents=True, exist_ok=True)
+    write_tensors(folder / OPTIMIZER / MOMENTS_FILE, snapshot.moments, metadata=None)
+    text = json.dumps({"updates": snapshot.updates}, sort_keys=True)
+    (folder / OPTIMIZER / "state.json").write_text(text, encoding="utf-8")
+
+
+def save_state(engine: Engine, config: ModelConfig, folder: Path, *, rank: int) -> None:
     """Write the state; a collective over all ranks, of which rank 0 writes.
 
     Args:
@@ -33,52 +83,53 @@ def save_state(engine: TrainEngine, config: ModelConfig, folder: Path, *, rank: 
         folder: Where to write; made if missing.
         rank: This process.
     """
-    from safetensors.torch import save_file
-
-    weights = {name: b for name, b in engine.model.state_dict().items() if name in _buffers(engine)}
-    moments: dict[str, torch.Tensor] = {}
-    for name, value in engine.full_masters():
-        if rank == 0:
-            weights[name] = _host(value)
-    for key in MOMENTS:
-        for name, value in engine.full_moments(key):
-            if rank == 0:
-                moments[f"{key}.{name}"] = _host(value)
-    if rank:
-        return
-    save_weights({n: _host(w) for n, w in weights.items()}, config, folder / MODEL)
-    (folder / OPTIMIZER).mkdir(parents=True, exist_ok=True)
-    save_file(dict(sorted(moments.items())), folder / OPTIMIZER / MOMENTS_FILE)
-    text = json.dumps({"updates": engine.updates}, sort_keys=True)
-    (folder / OPTIMIZER / "state.json").write_text(text, encoding="utf-8")
+    snapshot = take_snapshot(engine, rank=rank)
+    if snapshot is not None:
+        write_snapshot(snapshot, config, folder)
 
 
-def load_model(folder: Path, config: ModelConfig, dtype: torch.dtype) -> torch.nn.Module:
-    """Build the model of a state under the given configuration.
+def load_model(
+    folder: Path, config: ModelConfig, dtype: torch.dtype, kept: Sequence[str] | None = None
+) -> OpenSeekModel:
+    """Build the model of a state, or of a folder of weights, under the given configuration.
+
+    Args:
+        folder: What `save_state` wrote, or a native or Hugging Face folder, of any size.
+        config: The model.
+        dtype: Type of the weights in memory.
+        kept: As in `openseek.model.model.materialise`: only these are read.
 
     Raises:
-        CorruptArtifactError: The weights are of another architecture.
+        OpenSeekError: As `openseek.model.streaming.WeightFolder` does.
     """
-    from safetensors.torch import load_file
-
-    path = folder / MODEL / WEIGHTS
-    return from_weights(config, load_file(path), dtype, where=str(path))
+    return load_streamed(weights_folder(folder), config, dtype, kept)
 
 
-def load_optimizer(engine: TrainEngine, folder: Path) -> None:
+def load_optimizer(engine: Engine, config: ModelConfig, folder: Path) -> None:
     """Put master weights, moments and the count of updates in place, on every rank.
 
     Args:
         engine: An engine whose model was built by `load_model`.
-        folder: What `save_state` wrote, with any number of ranks.
+        config: The model.
+        folder: What `save_state` wrote, with any number of ranks. Weights alone, without
+            `optimizer/`, start with fresh moments.
 
     Raises:
         TrainingError: The state is of another model.
     """
+    names = [n for n, p in engine.model.named_parameters() if p.requires_grad]
+    weights = WeightFolder(weights_folder(folder), config)
+    for name in names:
+        engine.set_master(name, weights.tensor(name))
+    if (folder / OPTIMIZER).is_dir():
+        _load_moments(engine, names, folder / OPTIMIZER / MOMENTS_FILE)
+        state = json.loads((folder / OPTIMIZER / "state.json").read_text(encoding="utf-8"))
+        engine.set_updates(state["updates"])
+
+
+def _load_moments(engine: Engine, names: Sequence[str], path: Path) -> None:
     from safetensors import safe_open
 
-    names = [n for n, p in engine.model.named_parameters() if p.requires_grad]
-    path = folder / OPTIMIZER / MOMENTS_FILE
     with safe_open(path, framework="pt") as f:
         found = set(f.keys())
         wanted = [(n, m) for n in names for m in engine.moments_of(n)]
@@ -91,16 +142,13 @@ def load_optimizer(engine: TrainEngine, folder: Path) -> None:
             )
         for name, key in wanted:
             engine.set_moment(name, key, f.get_tensor(f"{key}.{name}"))
-    with safe_open(folder / MODEL / WEIGHTS, framework="pt") as f:
-        for name in names:
-            engine.set_master(name, f.get_tensor(name))
-    state = json.loads((folder / OPTIMIZER / "state.json").read_text(encoding="utf-8"))
-    engine.set_updates(state["updates"])
 
 
-def _buffers(engine: TrainEngine) -> set[str]:
-    return {name for name, _ in engine.model.named_buffers()}
+def weights_folder(folder: Path) -> Path:
+    """Return where the weights of a state lie; a folder of weights is its own."""
+    return folder / MODEL if (folder / MODEL).is_dir() else folder
 
 
-def _host(value: torch.Tensor) -> torch.Tensor:
-    return value.detach().to("cpu", torch.float32, copy=True).contiguous()
+def _host(value: Tensor) -> Tensor:
+    # What an engine gathers is a tensor of its own already: on a CPU it is the copy.
+    return value.detach().to("cpu", torch.float32).contiguous()

@@ -21,8 +21,9 @@ from openseek.training import launch
 from openseek.training.checkpoints import CheckpointPublisher, newest, rewind
 from openseek.training.failures import RankError
 from openseek.training.guard import Rewind
-from openseek.training.job import MODEL, OPTIMIZER, Job, course_digest, read_progress
+from openseek.training.job import Job, course_digest, read_progress
 from openseek.training.metrics import summarise
+from openseek.training.start import FILES, start_files
 
 SHOWN = ("step", "loss", "lr", "grad_norm", "tokens_per_s", "mfu", "memory_bytes")
 
@@ -32,6 +33,7 @@ def train(ctx: StepContext[TrainStepConfig]) -> dict[str, Any]:
 
     Inputs: `tokens`, `mixture`, and `previous`, the output of the stage before, for all stages but
     the first: its weights, moments and router biases are taken over, the schedule is fresh.
+    `previous` may also be a folder of weights, native or Hugging Face's; moments are fresh then.
 
     Output: `model/`, `optimizer/` (see `openseek.training.state`) and `metrics.jsonl`, one line for
     each optimizer step. On the same number of ranks the bytes do not depend on interruptions. When
@@ -49,6 +51,8 @@ def train(ctx: StepContext[TrainStepConfig]) -> dict[str, Any]:
         ConfigError: The batch cannot be shared by the ranks.
     """
     ctx = _follow_tokenizer(ctx)
+    if "previous" not in ctx.inputs and (start := start_files(ctx.config)):
+        ctx = replace(ctx, inputs={**ctx.inputs, "previous": start})
     home = launch_folder(ctx)
     try:
         for attempt in itertools.count():
@@ -85,9 +89,7 @@ def _attempt(ctx: StepContext[TrainStepConfig], home: Path, attempt: int) -> Job
     try:
         job: Job | None = _job(ctx, home, scratch)
         devices = spawner.start()["devices"]
-        world_size = launch.choose_world_size(
-            ctx.runtime, config.train.n_micro, devices, config.train.parallel.expert_parallel
-        )
+        world_size = launch.choose_world_size(ctx.runtime, config.train, devices)
         while job is not None:
             last = job
             ctx.log.info("stage=%s ranks=%d resume=%s", config.stage, world_size, job.resume)
@@ -135,9 +137,7 @@ def _job(ctx: StepContext[TrainStepConfig], home: Path, scratch: Path) -> Job:
         rewinds=read_progress(resume)["rewinds"] if resume else (),
         tokens=place.inputs(ctx.inputs["tokens"], "tokens"),
         mixture=place.inputs(ctx.inputs["mixture"], "mixture"),
-        previous=place.inputs(previous, "previous", (f"{MODEL}/*", f"{OPTIMIZER}/*"))
-        if previous is not None
-        else None,
+        previous=place.inputs(previous, "previous", FILES) if previous is not None else None,
         resume=place.folder(resume, scratch / "resume") if resume else None,
         scratch=str(scratch),
         threads=ctx.runtime.threads_per_rank,

@@ -16,14 +16,13 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from openseek.config.runtime import LaunchConfig, RuntimeConfig
-from openseek.errors import ConfigError, OpenSeekError, TrainingError
+from openseek.errors import ConfigError, TrainingError
 from openseek.training.channel import Heartbeat, Tail, event
 from openseek.training.failures import tail
-from openseek.training.parent import Parent
+from openseek.training.parent import Order, Parent, serve
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +34,12 @@ TERM_S = 3.0
 LATE_S = 10.0
 
 
-def main() -> None:
+def run(parent: Parent, runtime: RuntimeConfig) -> None:
     """Serve one job."""
-    parent = Parent()
-    runtime = RuntimeConfig.model_validate_json(sys.argv[1])
-    try:
-        parent.send(event("ready", **_devices(runtime)))
-        order = parent.order()
-        if order is not None:
-            Run(runtime.launch, order, parent).to_the_end()
-    except OpenSeekError as error:
-        parent.fail(error)
+    parent.send(event("ready", **_devices(runtime)))
+    order = parent.order()
+    if order is not None:
+        Run(runtime.launch, order, parent).to_the_end()
 
 
 def _devices(runtime: RuntimeConfig) -> dict[str, Any]:
@@ -93,16 +87,15 @@ class Run:
 
     Args:
         launch: How to start its ranks.
-        order: {"job", "world_size", "logs"}.
+        order: What to train.
         parent: Who wants to know.
     """
 
-    def __init__(self, launch: LaunchConfig, order: dict[str, Any], parent: Parent) -> None:
+    def __init__(self, launch: LaunchConfig, order: Order, parent: Parent) -> None:
         self.launch = launch
         self.parent = parent
-        self.folder = Path(order["logs"])
-        self.world_size = int(order["world_size"])
-        self.command = command_of(launch, order["job"], self.world_size)
+        self.folder = order.folder
+        self.command = command_of(launch, order.job, order.world_size)
         self.by_hand = launch.command == "wait"
         self.tail = Tail(self.folder)
         self.seen: set[str] = set()
@@ -172,8 +165,7 @@ class Run:
             self.parent.order(TICK_S)
 
     def _forward(self) -> None:
-        for line in self.tail.lines():
-            self.parent.send(line)
+        for line in self.parent.forward(self.tail):
             for kind in ("start", "finished"):
                 if line.startswith(event(kind)[:-1]):
                     self.seen.add(kind)
@@ -224,5 +216,4 @@ def root_cause(text: str) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's end reaches it through stdin
-    main()
+    serve(run)

@@ -19,8 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from openseek.errors import ConfigError, OpenSeekError, TrainingError
+from openseek.errors import OpenSeekError, TrainingError
 from openseek.training import bootstrap, channel
+from openseek.training.ds_config import check_ranks
 from openseek.training.failures import write_error
 from openseek.training.job import Job, read_progress
 from openseek.training.spawner import die_with_parent
@@ -57,22 +58,25 @@ def _train(job: Job, send: Callable[[str], None], rendezvous: Path | None) -> No
 
     from openseek.mixture import StageData
     from openseek.training import peers
-    from openseek.training.engine import TrainEngine
     from openseek.training.loop import Loop
 
     device = bootstrap.join(rendezvous, threads=job.threads)
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
 
+    lock = threading.Lock()  # the watchdog and the writer of checkpoints report from threads
+
     def report(event: str, **fields: Any) -> None:
         if rank == 0:
-            send(json.dumps({"event": event, **fields}))
+            line = json.dumps({"event": event, **fields})
+            with lock:
+                send(line)
 
     peers.agree()
-    _check_ranks(job, world_size)
+    check_ranks(job.config.train, world_size)
     data = StageData.from_folders(Path(job.tokens), Path(job.mixture))
     _check_data(job, data)
-    model = _model(job).to(device)
-    engine = TrainEngine(model, job.config.train, world_size)
+    model = _model(job, rank, world_size, device)
+    engine = _engine(job, model, world_size)
     first_step = _restore(job, engine)
     loop = Loop(job, engine, data, device=device, rank=rank, world_size=world_size, report=report)
     if job.resume:
@@ -86,18 +90,33 @@ def _train(job: Job, send: Callable[[str], None], rendezvous: Path | None) -> No
     torch.distributed.destroy_process_group()
 
 
-def _model(job: Job) -> Any:
-    """Build the model, or load the weights of the checkpoint or of the previous stage."""
+def _model(job: Job, rank: int, world_size: int, device: Any) -> Any:
+    """Build what this rank holds of the model, with the weights to start from."""
     import torch
 
     from openseek.model import build_model
+    from openseek.training.pipeline import held
     from openseek.training.state import load_model
 
-    dtype = torch.bfloat16 if job.config.train.precision == "bf16" else torch.float32
+    config, train = job.config.model, job.config.train
+    dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
+    kept = held(config, train.parallel, rank, world_size)
     if start := job.resume or job.previous:
-        return load_model(Path(start), job.config.model, dtype)
-    seed = job.config.train.seed if job.config.train.seed is not None else job.seed
-    return build_model(job.config.model, dtype=dtype, seed=seed)
+        model = load_model(Path(start), config, dtype, kept)
+    else:
+        seed = train.seed if train.seed is not None else job.seed
+        model = build_model(config, dtype=dtype, seed=seed, kept=kept)
+    return model.to(device) if kept is None else model  # DeepSpeed moves the stages of a pipeline
+
+
+def _engine(job: Job, model: Any, world_size: int) -> Any:
+    if job.config.train.parallel.pipeline > 1:
+        from openseek.training.ds_pipeline import PipelineTrainEngine
+
+        return PipelineTrainEngine(model, job.config.train, world_size)
+    from openseek.training.engine import TrainEngine
+
+    return TrainEngine(model, job.config.train, world_size)
 
 
 def _restore(job: Job, engine: Any) -> int:
@@ -106,19 +125,8 @@ def _restore(job: Job, engine: Any) -> int:
 
     start = job.resume or job.previous
     if start:
-        load_optimizer(engine, Path(start))
+        load_optimizer(engine, job.config.model, Path(start))
     return int(read_progress(Path(job.resume))["step"]) if job.resume else 0
-
-
-def _check_ranks(job: Job, world_size: int) -> None:
-    if job.config.train.n_micro % world_size:
-        raise ConfigError(
-            f"{job.config.train.n_micro} micro-batches a step cannot be shared by {world_size} "
-            "ranks",
-            where=f"stage {job.config.stage}",
-            mend="Start a number of ranks that divides them, or change train.batch_sequences or "
-            "train.micro_batch.",
-        )
 
 
 def _check_data(job: Job, data: Any) -> None:
@@ -150,15 +158,13 @@ def _write_speed(job: Job, loop: Any, rank: int, first_step: int) -> None:
     """Write what depends on the machine to `speed.json` in scratch; a collective."""
     import torch
 
-    from openseek.training.loop import speed
-
     rss_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     sums = torch.tensor([float(rss_bytes), time.process_time()], dtype=torch.float64)
     sums = sums.to(loop.device)
     torch.distributed.all_reduce(sums)
     if rank == 0:
         record = {
-            **speed(loop),
+            **loop.meter.summary(),
             "first_step": first_step,
             "world_size": loop.world_size,
             "device": loop.device.type,

@@ -54,7 +54,7 @@ def train_steps(
         model = build_model(model_config, dtype=dtype, seed=1)
     engine = TrainEngine(model, config, world_size)
     if start:
-        load_optimizer(engine, start)
+        load_optimizer(engine, model_config, start)
     model.train()
     found: dict[str, Any] = {"loss": [], "norm": [], "parts": []}
     for step in steps:

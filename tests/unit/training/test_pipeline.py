@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import engine_runs
 import numpy as np
 import pytest
@@ -9,10 +11,14 @@ import training_small as small
 from pydantic import ValidationError
 
 from openseek.config.model import ModelConfig
-from openseek.config.training import TrainConfig
+from openseek.config.parallel import ParallelConfig
+from openseek.config.training import TrainConfig, TrainStepConfig
 from openseek.errors import ConfigError
 from openseek.model import build_model, update_router_biases
+from openseek.training.batches import cut
 from openseek.training.ds_config import build_ds_config
+from openseek.training.figures import Accumulator
+from openseek.training.pipeline import held
 
 STEPS = 8
 MODEL = {**engine_runs.MODEL, "num_hidden_layers": 4, "mtp": {"depth": 0}}
@@ -23,24 +29,32 @@ def in_pipeline(config: TrainConfig, model_fields: dict) -> dict:
     """Train in a pipeline and return losses, gradient norms and this rank's last weights."""
     from openseek.training.ds_pipeline import PipelineTrainEngine
 
-    stages = config.parallel.pipeline
-    world_size, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
-    pipelines = world_size // stages
+    world_size = torch.distributed.get_world_size()
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     model_config = ModelConfig.model_validate({**MODEL, **model_fields})
-    engine = PipelineTrainEngine(build_model(model_config, dtype=dtype, seed=1), config, world_size)
+    kept = held(model_config, config.parallel, torch.distributed.get_rank(), world_size)
+    model = build_model(model_config, dtype=dtype, seed=1, kept=kept)
+    engine = PipelineTrainEngine(model, config, world_size)
     found = {"loss": [], "norm": []}
     for step in range(STEPS):
-        tokens = step_tokens(config, step)
-        mine = range(rank % pipelines, config.n_micro, pipelines)
-        size = config.micro_batch
-        rows = [tokens[i * size : (i + 1) * size] for i in mine]
-        batches = [{"tokens_BT": r[:, :-1], "labels_BT": r[:, 1:]} for r in rows]
-        found["loss"].append(engine.accumulate(batches))
+        batch = step_batch(config, step)
+        sums = Accumulator(["all"])
+        numbers = engine.share(config.n_micro)
+        engine.run(cut(batch, numbers, config.micro_batch, torch.device("cpu")), sums)
+        figures = sums.reduce(config.n_micro, torch.device("cpu"))
+        found["loss"].append(figures.loss)
+        assert figures.by_category["all"] == pytest.approx(figures.parts["ce"], abs=1e-6)
         found["norm"].append(engine.update(3e-3, lambda norm: True)[0])
-    found["weights"] = {n: p.detach().numpy() for n, p in engine.parameters().items()}
+        engine.balance(0.0)
+    found["weights"] = {n: p.detach().numpy() for n, p in engine.model.named_parameters()}
     engine.close()
     return found
+
+
+def step_batch(config: TrainConfig, step: int) -> SimpleNamespace:
+    tokens = step_tokens(config, step)
+    category = torch.zeros(len(tokens), dtype=torch.long)
+    return SimpleNamespace(tokens_BT1=tokens, doc_BT1=torch.zeros_like(tokens), category_B=category)
 
 
 def step_tokens(config: TrainConfig, step: int) -> torch.Tensor:
@@ -82,10 +96,10 @@ def in_one_process(config: TrainConfig, model_fields: dict) -> dict:
     [
         (2, "1f1b", {}),
         (2, "dualpipev", {}),
-        (2, "dualpipev", {"tie_word_embeddings": True}),
+        (2, "dualpipev", {"tie_word_embeddings": True, "activation_checkpointing": True}),
         (4, "dualpipev", {}),
     ],
-    ids=["1f1b", "dualpipev", "dualpipev-tied", "dualpipev-two-pipelines"],
+    ids=["1f1b", "dualpipev", "dualpipev-tied-recomputed", "dualpipev-two-pipelines"],
 )
 def test_a_pipeline_equals_one_process(tmp_path, world_size, schedule, model_fields):
     config = engine_runs.train_config(
@@ -102,10 +116,25 @@ def test_a_pipeline_equals_one_process(tmp_path, world_size, schedule, model_fie
     assert set().union(*(rank["weights"] for rank in found)) == set(one["weights"])
 
 
+@pytest.mark.parametrize("n_layers", [4, 5, 7])
+@pytest.mark.parametrize("schedule", ["1f1b", "dualpipev"])
+def test_ranks_of_a_pipeline_hold_the_model_once(schedule, n_layers):
+    config = ModelConfig.model_validate({**MODEL, "num_hidden_layers": n_layers})
+    parallel = ParallelConfig(pipeline=3, schedule=schedule)
+    parts = [held(config, parallel, rank, 6) for rank in range(6)]
+    assert parts[::2] == parts[1::2]
+    once = [name for part in parts[::2] for name in part]
+    assert len(once) == len(set(once)) == n_layers + 3
+    assert "model.embed_tokens." in parts[0]
+    assert "lm_head." in parts[0 if schedule == "dualpipev" else 4]
+    assert held(config, ParallelConfig(), 0, 6) is None
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
         ({"zero_stage": 2}, "does not go with zero_stage=2"),
+        ({"compile": True}, "compile does not go with parallel.pipeline=2"),
         ({"optimizer": {"kind": "muon"}}, "does not go with optimizer.kind=muon"),
         ({"parallel": {"pipeline": 2, "expert_parallel": 2}}, "does not go with expert_parallel"),
     ],
@@ -114,11 +143,6 @@ def test_a_pipeline_equals_one_process(tmp_path, world_size, schedule, model_fie
 def test_what_a_pipeline_cannot_do_is_refused(fields, says):
     with pytest.raises(ValidationError, match=says):
         engine_runs.train_config(**{"parallel": {"pipeline": 2}, **fields})
-
-
-def test_a_curriculum_stage_in_a_pipeline_is_refused():
-    with pytest.raises(ValidationError, match="is not trained in a pipeline"):
-        small.step_config(parallel={"pipeline": 2})
 
 
 @pytest.mark.parametrize(
@@ -148,6 +172,10 @@ def test_ranks_that_do_not_fit_a_pipeline_are_refused(fields, world_size, says):
 def test_models_that_cannot_be_cut_are_refused(model_fields, parallel, says):
     from openseek.training.ds_pipeline import check_model
 
-    model = build_model(ModelConfig.model_validate({**MODEL, **model_fields}), device="meta")
+    model = ModelConfig.model_validate({**MODEL, **model_fields})
     with pytest.raises(ConfigError, match=says):
         check_model(model, engine_runs.train_config(parallel=parallel))
+    stage = small.step_config().model_dump() | {"model": {**MODEL, **model_fields}}
+    stage["train"]["parallel"] = parallel
+    with pytest.raises(ValidationError, match=says):
+        TrainStepConfig.model_validate(stage)

@@ -49,19 +49,35 @@ def test_checkpoints_do_not_change_the_identity():
     [(0, 4, 3, 2), (0, 8, 8, 8), (0, 5, 4, 1), (2, 4, 0, 2), (4, 4, 1, 4)],
 )
 def test_world_size_divides_the_micro_batches(wanted, n_micro, devices, ranks):
-    runtime = RuntimeConfig(world_size=wanted)
-    assert choose_world_size(runtime, n_micro, devices) == ranks
+    train = TrainConfig(batch_sequences=n_micro, micro_batch=1)
+    assert choose_world_size(RuntimeConfig(world_size=wanted), train, devices) == ranks
 
 
 def test_a_world_size_that_does_not_divide_is_refused():
     with pytest.raises(ConfigError, match="3 ranks"):
-        choose_world_size(RuntimeConfig(world_size=3), 4, 0)
+        choose_world_size(RuntimeConfig(world_size=3), TrainConfig(), 0)
 
 
-def test_automatic_ranks_are_a_multiple_of_those_that_share_experts() -> None:
-    assert choose_world_size(RuntimeConfig(), 12, 8, multiple=4) == 4
-    with pytest.raises(ConfigError, match="multiple of 8 ranks"):
-        choose_world_size(RuntimeConfig(), 12, 8, multiple=8)
+@pytest.mark.parametrize(
+    ("parallel", "n_micro", "devices", "ranks"),
+    [
+        ({"expert_parallel": 4}, 12, 8, 4),
+        ({"pipeline": 4}, 3, 8, 4),
+        ({"pipeline": 2}, 12, 9, 8),
+        ({"pipeline": 2, "schedule": "dualpipev"}, 12, 9, 6),
+    ],
+    ids=str,
+)
+def test_automatic_ranks_form_groups_and_pipelines(parallel, n_micro, devices, ranks) -> None:
+    train = {"batch_sequences": n_micro, "micro_batch": 1, "parallel": parallel}
+    assert choose_world_size(RuntimeConfig(), TrainConfig.model_validate(train), devices) == ranks
+
+
+@pytest.mark.parametrize("field", ["expert_parallel", "pipeline"])
+def test_too_few_devices_for_a_group_are_refused(field) -> None:
+    train = TrainConfig.model_validate({"parallel": {field: 8}})
+    with pytest.raises(ConfigError, match=rf"up to 4.*fits.*parallel.{field}=8"):
+        choose_world_size(RuntimeConfig(), train, 4)
 
 
 def test_deepspeed_batch_sizes_are_consistent():

@@ -10,7 +10,9 @@ import training_small as small
 from safetensors.numpy import load_file
 
 from openseek.artifacts.folder import FolderFiles, FolderOutput
+from openseek.config.model import ExportConfig
 from openseek.errors import ConfigError, TrainingError
+from openseek.model import export_folder
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,19 @@ def test_the_next_stage_takes_over_weights_moments_and_biases(inputs_root, unint
     before, after = biases(uninterrupted[0]), biases(tmp_path / "next")
     assert np.abs(before).max() > 0
     assert np.abs(after - before).max() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_stage_starts_from_an_imported_model(inputs_root, uninterrupted, tmp_path):
+    hf = tmp_path / "hf"
+    export = ExportConfig(dtype="stored", max_shard_bytes=20_000)
+    export_folder(str(uninterrupted[0] / "model"), None, str(hf), export)
+    assert len(list(hf.glob("*.safetensors"))) > 3
+    config, found = small.step_config(stage="specialization", steps=1), {}
+    for previous in (uninterrupted[0], hf):
+        inputs = {**small.open_inputs(inputs_root), "previous": FolderFiles(previous)}
+        found[previous] = small.run(config, inputs, tmp_path / f"from-{previous.name}")
+    assert found[hf]["loss_first"] == found[uninterrupted[0]]["loss_first"]
+    assert found[hf]["updates"] == 1
 
 
 def test_a_batch_that_gives_nan_is_skipped_and_named(uninterrupted, tmp_path):

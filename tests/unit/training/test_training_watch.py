@@ -81,7 +81,7 @@ def test_a_checkpoint_that_was_not_written_to_its_end_is_never_handed_over(ran):
     assert codes[0] == -signal.SIGKILL
     events = [json.loads(line) for line in (folder / "rank0.events").read_text().splitlines()]
     assert [e["step"] for e in events if e["event"] == "checkpoint"] == [2]
-    assert not (folder / "checkpoint-4" / "progress.json").exists()
+    assert not (folder / "checkpoint-4").exists()
     assert read_progress(folder / "checkpoint-2")["step"] == 2
 
 

@@ -42,17 +42,16 @@ def hang_here(loop: Any) -> None:
 
 def die_while_writing(loop: Any) -> None:
     """Have rank 0 kill itself when it has written half of its next checkpoint's moments."""
-    import safetensors.torch
+    from openseek.training import state
 
-    plain = safetensors.torch.save_file
+    plain = state.write_tensors
 
-    def save_file(tensors: Any, path: Path, *args: Any, **kwargs: Any) -> None:
-        plain(tensors, path, *args, **kwargs)
-        if "optimizer" in str(path):
-            os.truncate(path, Path(path).stat().st_size // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
+    def write_tensors(path: Path, *args: Any, **kwargs: Any) -> None:
+        plain(path, *args, **kwargs)
+        os.truncate(path, path.stat().st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    safetensors.torch.save_file = save_file
+    state.write_tensors = write_tensors
 
 
 FAULTS = {
