@@ -58,9 +58,10 @@ ui: setup
 	$(BIN)/python deployments/local_ui.py
 
 BENCH := .venv-bench
-$(BENCH)/.installed: benchmarks/requirements.txt
+$(BENCH)/.installed: benchmarks/requirements.txt benchmarks/requirements-alone.txt
 	"$(PYTHON)" -m venv $(BENCH)
 	$(BENCH)/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements-alone.txt
 	@touch $@
 
 BENCH_CORPUS ?= .openseek/bench-corpus

@@ -2,46 +2,60 @@
 
 Tokens per CPU second of one core, the median over all steps of all rounds. The share of the peak
 is the model's FLOPs (causal attention at half) over the best rate of a matrix product that any of
-the processes of the run measured. Ours runs in the environment that the launcher gives to a rank.
+the processes of the run measured. Ours runs in the environment that the launcher gives to a rank,
+transformers in a plain one; in bf16 also in ours, whose malloc thresholds help it too.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT, Contender, Json, Row, Usage, run
+from harness import ROOT, Contender, Json, Row, Usage, ours, run
+from train_moe import in_environment
 
 PROGRAM = Path(__file__).resolve().parent / "programs" / "train_model.py"
-STEPS = 5  # of each process
+STEPS = {"transformers-eager": 1}  # of each process; 3 of the others
+MALLOC = ", our malloc"
+OURS = ("openseek", "openseek-compiled")
 PEERS = ("transformers-eager", "transformers-grouped_mm")
+WITH_MALLOC = tuple(f"{who}{MALLOC}" for who in PEERS)
 
 
-def measure(runs: int, mine: str = "openseek") -> list[Row]:
+def measure(runs: int) -> list[Row]:
     """Run everybody in turns, in both types."""
-    return [row for kind in ("bf16", "fp32") for row in _compare(mine, kind, runs)]
+    rows = compare("openseek", "bf16", (*PEERS, *WITH_MALLOC), runs)
+    return rows + compare("openseek", "fp32", PEERS, runs)
 
 
-def _compare(mine: str, kind: str, runs: int) -> list[Row]:
+def compare(mine: str, kind: str, peers: Sequence[str], runs: int) -> list[Row]:
+    """Run `mine` and its peers in turns; a row a peer.
+
+    Args:
+        mine: Ours, a name of `programs/train_model.py`.
+        kind: bf16 or fp32.
+        peers: Names of the same program; ending in `MALLOC`: with our malloc thresholds.
+        runs: Rounds; everybody runs once in each.
+    """
     found: dict[str, list[Usage]] = {}
     with tempfile.TemporaryDirectory() as logs:
         for i in range(runs):
-            for who in (mine, *PEERS):
+            for who in (mine, *peers):
                 usage = run(_contender(who, kind), Path(logs) / "log")
                 found.setdefault(who, []).append(usage)
                 rate = _tokens_per_s([usage])
                 text = f"train {kind}: run {i + 1} of {runs}, {who}: {rate:.0f} tokens/CPU-s"
                 print(text, file=sys.stderr, flush=True)
     peak = max(u.answer["gemm_flop_s"] for usages in found.values() for u in usages)
-    ours = _figures(found[mine], peak)
+    own = _figures(found[mine], peak)
     rows = []
-    for who in PEERS:
+    for who in peers:
         theirs = _figures(found[who], peak)
-        agreement = {"ours": ours, "theirs": theirs, "gemm_gflop_s": round(peak / 1e9)}
+        agreement = {"ours": own, "theirs": theirs, "gemm_gflop_s": round(peak / 1e9)}
         rate, other = _tokens_per_s(found[mine]), _tokens_per_s(found[who])
         steps = {name: [u.answer["step_s"] for u in found[name]] for name in (mine, who)}
         rows.append(
@@ -51,15 +65,9 @@ def _compare(mine: str, kind: str, runs: int) -> list[Row]:
 
 
 def _contender(who: str, kind: str) -> Contender:
-    from openseek.training.bootstrap import process_environment
-
-    environment = process_environment(1)
-    if not who.startswith("openseek"):  # a user of transformers sets the threads, not malloc
-        environment = {k: v for k, v in environment.items() if not k.startswith("MALLOC")}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    settings = [f"{key}={value}" for key, value in environment.items()]
-    command = (sys.executable, "-W", "ignore", str(PROGRAM), who, kind, str(STEPS))
-    return Contender(who, ("env", *settings, *command))
+    name = who.removesuffix(MALLOC)
+    program = ours(PROGRAM, name, kind, str(STEPS.get(name, 3)))
+    return in_environment(program, malloc=who != name or name in OURS, path=str(ROOT))
 
 
 def _tokens_per_s(usages: list[Usage]) -> float:

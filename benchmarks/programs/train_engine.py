@@ -1,11 +1,11 @@
-"""Train through the engine: `train_engine.py step LAYERS|balance RATE STEPS|checkpoint PRESET`.
+"""Through the engine: `train_engine.py step LAYERS TRAIN|balance RATE STEPS|checkpoint PRESET`.
 
 `step`: two whole optimizer steps of openseek-small-v1 with its first LAYERS layers (0: all), in
-bf16 with fp32 master weights and moments, on 1 x 512 random tokens, activations recomputed.
+bf16 with fp32 master weights, on 1 x 512 random tokens, activations recomputed. TRAIN is JSON of
+further fields of the section `train`. It ends itself before the machine runs out of memory.
 `balance`: the demo's model on this machine's Python files; the routers' load over the last 50
-steps.
-`checkpoint`: what a checkpoint costs the loop, written beside it and within it, in turns. The last
-line is a JSON object.
+steps, with the bias updated at RATE (`preset`: the model's own). `checkpoint`: what a checkpoint
+costs the loop, written beside it and within it, in turns. The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ import statistics
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 VOCAB, LENGTH, BATCH, MICRO = 4096, 256, 16, 8  # the demo's
 TEXT_BYTES = 4_000_000
 LAST = 50
+SPARE_BYTES = 5e8
 
 
 def engine_for(model_config: Any, train: dict[str, Any], seed: int) -> tuple[Any, Any]:
@@ -43,7 +47,7 @@ def engine_for(model_config: Any, train: dict[str, Any], seed: int) -> tuple[Any
     return model, TrainEngine(model, config, 1)
 
 
-def step(layers: int) -> dict[str, Any]:
+def step(layers: int, train: dict[str, Any]) -> dict[str, Any]:
     """Take two steps; the second one has all memory mapped."""
     import torch
 
@@ -55,8 +59,9 @@ def step(layers: int) -> dict[str, Any]:
     if layers:
         shape["num_hidden_layers"] = layers
     config = ModelConfig.model_validate(shape)
-    model, engine = engine_for(config, {"batch_sequences": 1, "micro_batch": 1}, seed=0)
+    model, engine = engine_for(config, {"batch_sequences": 1, "micro_batch": 1, **train}, seed=0)
     tokens_BT1 = torch.randint(0, config.vocab_size, (1, 513))
+    threading.Thread(target=_end_when_memory_is_short, daemon=True).start()
     seconds, losses = [], []
     for _ in range(2):
         begin = time.perf_counter()
@@ -123,8 +128,22 @@ def checkpoint(preset: str) -> dict[str, Any]:
     }
 
 
-def balance(rate: float, steps: int) -> dict[str, Any]:
-    """Train the demo's model and measure each router's largest over mean load."""
+def _end_when_memory_is_short() -> None:
+    """End this process rather than have the machine swap."""
+    pause = threading.Event()
+    while psutil.virtual_memory().available > SPARE_BYTES:
+        pause.wait(0.02)
+    print("less than 0.5 GB of memory were left", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def balance(rate: float | None, steps: int) -> dict[str, Any]:
+    """Train the demo's model and measure each router's largest over mean load.
+
+    Args:
+        rate: Step of the bias update; None: the preset's.
+        steps: Optimizer steps.
+    """
     import torch
 
     from openseek.config.model import ModelConfig
@@ -132,6 +151,7 @@ def balance(rate: float, steps: int) -> dict[str, Any]:
 
     config = ModelConfig(preset="demo").with_vocab(VOCAB)
     model, engine = engine_for(config, {"batch_sequences": BATCH, "micro_batch": MICRO}, seed=17)
+    rate = config.balance.bias_update_rate if rate is None else rate
     rows = _rows(steps * BATCH)
     ratios: dict[str, list[float]] = {}
     losses = []
@@ -149,7 +169,7 @@ def balance(rate: float, steps: int) -> dict[str, Any]:
     torch.distributed.destroy_process_group()
     means = {name: round(statistics.fmean(r[-LAST:]), 3) for name, r in ratios.items()}
     recent = losses[-LAST * BATCH // MICRO :]
-    return {"max_over_mean": means, "loss": round(sum(recent) / len(recent), 4)}
+    return {"rate": rate, "max_over_mean": means, "loss": round(sum(recent) / len(recent), 4)}
 
 
 def _rows(count: int) -> Any:
@@ -183,11 +203,12 @@ def main() -> None:
 
     torch.set_num_threads(1)
     if sys.argv[1] == "step":
-        answer = step(int(sys.argv[2]))
+        answer = step(int(sys.argv[2]), json.loads(sys.argv[3]))
     elif sys.argv[1] == "checkpoint":
         answer = checkpoint(sys.argv[2])
     else:
-        answer = balance(float(sys.argv[2]), int(sys.argv[3]))
+        rate = None if sys.argv[2] == "preset" else float(sys.argv[2])
+        answer = balance(rate, int(sys.argv[3]))
     answer["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps(answer), flush=True)
     os._exit(0)  # DeepSpeed's threads and hooks have nothing to say at exit

@@ -79,6 +79,10 @@ class ScheduleConfig(Section):
         return self
 
 
+BF16_DECAY = 0.99
+"""Slowest decay of a moment in bf16, whose neighbours are up to 2^-7 = 0.8 % apart."""
+
+
 class OptimizerConfig(Section):
     """What updates the weights: AdamW, or Muon with AdamW for what it does not move.
 
@@ -101,9 +105,29 @@ class OptimizerConfig(Section):
     weight_decay: float = Field(
         0.1, ge=0, description="Decoupled weight decay of matrices; vectors (norms) have none."
     )
+    moments: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="Type in which the moments rest between updates; updates are computed in fp32 "
+        "either way. bf16 (as DeepSeek-V3) takes 4 bytes a weight less.",
+    )
     fused: bool = Field(
         True, description="Use the fused kernel (2.0 against 0.28 G parameters/s on a CPU core)."
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> OptimizerConfig:
+        decays = {"beta1": self.beta1, "beta2": self.beta2}
+        if self.kind == "muon":
+            decays["momentum"] = self.momentum
+        slow = {name: value for name, value in decays.items() if value > BF16_DECAY}
+        if self.moments == "bf16" and slow:
+            name, value = next(iter(slow.items()))
+            raise ValueError(
+                f"moments=bf16 does not go with {name}={value}: an update changes such a moment by "
+                f"less than bf16 resolves, so that it would stay as it is; set {name} to "
+                f"{BF16_DECAY} or less, or moments to fp32"
+            )
+        return self
 
 
 class CheckpointConfig(Section):
@@ -201,6 +225,12 @@ class TrainConfig(Section):
         description="Type of weights and activations; optimizer state and master weights are "
         "always fp32.",
     )
+    gradients: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="Type in which gradients add up over micro-batches and ranks in bf16 "
+        "training. bf16 takes 2 to 4 bytes a weight less, and loses nothing where a step is one "
+        "micro-batch on one rank.",
+    )
     compile: bool = Field(
         False,
         description="Compile the decoder layers with torch.compile; the first step then takes "
@@ -228,6 +258,16 @@ class TrainConfig(Section):
             raise ValueError(
                 f"batch_sequences={self.batch_sequences} is not a multiple of "
                 f"micro_batch={self.micro_batch}: change one of them"
+            )
+        if self.gradients == "bf16" and self.precision != "bf16":
+            raise ValueError(
+                f"gradients=bf16 does not go with precision={self.precision}, whose gradients are "
+                "made in fp32 and would be kept twice: set precision to bf16, or gradients to fp32"
+            )
+        if self.gradients == "bf16" and self.parallel.pipeline > 1:
+            raise ValueError(
+                f"gradients=bf16 does not go with parallel.pipeline={self.parallel.pipeline}, "
+                "whose many micro-batches add up before each update: set gradients to fp32"
             )
         if self.parallel.pipeline > 1 and self.zero_stage > 1:
             raise ValueError(

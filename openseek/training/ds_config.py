@@ -7,6 +7,9 @@ from typing import Any
 from openseek.config.training import TrainConfig
 from openseek.errors import ConfigError
 
+GROUP_WEIGHTS = 64_000_000
+"""Weights whose gradients DeepSpeed copies at once, where that is limited."""
+
 
 def build_ds_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
     """Translate a `TrainConfig` into DeepSpeed's configuration.
@@ -37,7 +40,11 @@ def build_ds_config(config: TrainConfig, world_size: int) -> dict[str, Any]:
     }
     if config.precision == "bf16":
         ds["bf16"] = {"enabled": True}
-        ds["data_types"] = {"grad_accum_dtype": "fp32"}
+        ds["data_types"] = {"grad_accum_dtype": config.gradients}
+    if config.gradients == "bf16":
+        # One buffer for all gradients is another copy of them, and cannot be freed piece by piece.
+        ds["zero_optimization"]["contiguous_gradients"] = config.zero_stage > 1
+        ds["zero_optimization"]["sub_group_size"] = GROUP_WEIGHTS
     return ds
 
 

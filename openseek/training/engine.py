@@ -18,7 +18,7 @@ from openseek.config.training import TrainConfig
 from openseek.model import update_router_biases
 from openseek.training.batches import MicroBatch
 from openseek.training.compiling import compile_layers
-from openseek.training.ds_config import build_ds_config
+from openseek.training.ds_config import GROUP_WEIGHTS, build_ds_config
 from openseek.training.ds_engine import MOMENTS, Engine
 from openseek.training.expert_parallel import ExpertGroup
 from openseek.training.figures import Accumulator, bias_ranges
@@ -67,7 +67,10 @@ class TrainEngine(Engine):
             self._spread_experts(config.parallel.expert_parallel)
         if config.compile:
             compile_layers(model)
-        self._inner = build_optimizer(model.named_parameters(), config.optimizer)
+        limit = GROUP_WEIGHTS if config.gradients == "bf16" else None
+        self._inner = build_optimizer(
+            model.named_parameters(), config.optimizer, group_weights=limit
+        )
         self._engine, self._outer, _, _ = deepspeed.initialize(
             model=self._wrapped,
             optimizer=self._inner,
