@@ -73,7 +73,10 @@ def run_dag(
             step = TASKS[node.kind].with_options(name=node.name, task_run_name=node.name)
             made = step(quote(pipeline), node.name, upstream, fail_at)
             results[node.name] = made.result() if isinstance(made, State) else made
+        pipeline.finish_followers()
     except BaseException:
+        for follower in pipeline.followers:
+            follower.kill()
         with suppress(OSError):  # on a full disk the first error is the one to see
             pipeline.write_run("failed")
         raise

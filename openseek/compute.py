@@ -34,6 +34,7 @@ def map_shards(
     done_before: int = 0,
     max_retries: int = 2,
     gpu: bool = False,
+    on_result: Callable[[R], None] = lambda result: None,
 ) -> list[R]:
     """Run `fn(shard, *args)` for every shard on Ray and return the results in shard order.
 
@@ -51,6 +52,7 @@ def map_shards(
         done_before: Shards that were finished earlier, for the progress display.
         max_retries: Further tries of one shard.
         gpu: Give each task a GPU of its own where the cluster has any; else they run on CPUs.
+        on_result: Called in this process with each result as it comes.
 
     Raises:
         PermanentError: A shard failed for good; the message names it.
@@ -87,6 +89,7 @@ def map_shards(
                 where=f"shard {shards[index]}",
                 mend="Was it killed for memory? Lower runtime.workers or the shard size.",
             ) from error
+        on_result(results[index])
         progress(done_before + len(results), done_before + len(shards), unit)
     return [results[i] for i in range(len(shards))]
 

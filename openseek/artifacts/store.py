@@ -109,6 +109,11 @@ class Store:
             return None
         return manifest
 
+    def manifest(self, step: str, key: str) -> Manifest:
+        """Read the manifest of a finished step by its key."""
+        path = f"steps/{step}/{key}/_MANIFEST.json"
+        return Manifest.from_json(self.backend.read(path)[0], path)
+
     def _read_manifest(
         self, folder: str, on_bad: Callable[[str, str], None] | None = None
     ) -> Manifest | None:

@@ -244,6 +244,10 @@ def evaluate(
     if heldout is not None:
         inputs["heldout"] = heldout
     _run("openseek.evaluation.step:evaluate", section, inputs, out, 0, json_)
+    if section.suite != "none":
+        from openseek.cli.boards import write_own
+
+        write_own(out, model.resolve().name)
 
 
 def audit(

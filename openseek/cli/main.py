@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from openseek.cli import doctor, layers, models, runs, store
+from openseek.cli import boards, doctor, layers, models, runs, store
 from openseek.errors import ConfigError, OpenSeekError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ store.register(app)
 doctor.register(app)
 layers.register(app)
 models.register(app)
+boards.register(app)
 
 
 def main() -> None:

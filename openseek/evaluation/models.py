@@ -25,6 +25,8 @@ class TextCodec:
         prefix: What stands before every prompt: the start token for our models, which saw it
             before every document; for others what their tokenizer itself adds.
         digest: Identity of the tokenizer.
+        end: Token that ends a text.
+        vocab_size: Number of its tokens; a model's output layer may have more rows.
     """
 
     start: int | None
@@ -32,6 +34,8 @@ class TextCodec:
     digest: str
     _encode: Any = field(repr=False)
     _decode: Any = field(repr=False)
+    end: int | None = None
+    vocab_size: int | None = None
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode texts without any special token."""
@@ -56,9 +60,36 @@ class NativeModel:
         states: Tensor = self.model.hidden_states(tokens_BT)
         return states
 
+    @property
+    def branch_tokens(self) -> int:
+        """Longest row with branches: any the model can read."""
+        return self.context_length
+
+    def hidden_branched(self, tokens_BT: Tensor, depths_BT: Tensor, seen_B1TT: Tensor) -> Tensor:
+        """Return the states of rows whose tokens see only what the mask says."""
+        bias = _bias(seen_B1TT, self.model.output_weight_VD.dtype)
+        states: Tensor = self.model.hidden_states_at(tokens_BT, depths_BT, bias)
+        return states
+
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Apply the output layer in float32, whatever the type of the weights."""
         return hidden_ND.float() @ self.head_VD.T
+
+    def new_cache(self) -> Any:
+        """Return an empty cache: latents and rotary keys of each layer."""
+        return [[] for _ in self.model.model.layers]
+
+    def step(self, tokens_BT: Tensor, depths_BT: Tensor, seen_B1TC: Tensor, cache: Any) -> Tensor:
+        """Read new tokens after the cached ones."""
+        from openseek.model.decoding import decode_step
+
+        bias = _bias(seen_B1TC, self.model.output_weight_VD.dtype)
+        return decode_step(self.model, tokens_BT, depths_BT, bias, cache)
+
+    def keep_rows(self, cache: Any, rows_N: Tensor) -> None:
+        """Drop all other rows of a cache."""
+        for layer in cache:
+            layer[:] = [kept[rows_N] for kept in layer]
 
 
 class HuggingFaceModel:
@@ -73,11 +104,73 @@ class HuggingFaceModel:
         head = self.model.get_output_embeddings()
         self.head_VD = head.weight.detach().float()
         self.bias_V = None if head.bias is None else head.bias.detach().float()
+        window = getattr(text_config, "sliding_window", None) or self.context_length
+        self.branch_tokens = min(window, self.context_length) if self._reads_branches() else 0
 
     def hidden(self, tokens_BT: Tensor) -> Tensor:
         """Return the states after the final norm."""
         states: Tensor = self.model.base_model(tokens_BT, use_cache=False).last_hidden_state
         return states
+
+    def hidden_branched(self, tokens_BT: Tensor, depths_BT: Tensor, seen_B1TT: Tensor) -> Tensor:
+        """Return the states of rows whose tokens see only what the mask says."""
+        states: Tensor = self.model.base_model(
+            tokens_BT,
+            attention_mask=_bias(seen_B1TT, self.model.dtype),
+            position_ids=depths_BT,
+            use_cache=False,
+        ).last_hidden_state
+        return states
+
+    def new_cache(self) -> Any:
+        """Return transformers' own cache."""
+        from transformers import DynamicCache
+
+        if not self.branch_tokens:
+            raise DataError(
+                f"{type(self.model).__name__} takes no positions and mask of its own",
+                where="evaluation",
+                mend="Leave out the tasks that generate, or take evaluation.backend=lm-eval.",
+            )
+        return DynamicCache(config=self.model.config)
+
+    def step(self, tokens_BT: Tensor, depths_BT: Tensor, seen_B1TC: Tensor, cache: Any) -> Tensor:
+        """Read new tokens after the cached ones."""
+        states: Tensor = self.model.base_model(
+            tokens_BT,
+            attention_mask=_bias(seen_B1TC, self.model.dtype),
+            position_ids=depths_BT,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        return states
+
+    def keep_rows(self, cache: Any, rows_N: Tensor) -> None:
+        """Drop all other rows of a cache."""
+        cache.batch_select_indices(rows_N)
+
+    def _reads_branches(self) -> bool:
+        """Try it: not every architecture takes positions and a mask of its own."""
+        import torch
+
+        from openseek.evaluation.trees import grow
+
+        most = min(50, self.head_VD.shape[0])
+        options = [[t % most for t in (3, 11, 7, 29, 17, *tail)] for tail in ((5, 8), (13, 2))]
+        tree = grow(options, 16)[0]
+        tokens_BT = torch.tensor([tree.tokens], device=self.device)
+        depths_BT = torch.tensor([tree.depths], device=self.device)
+        seen = torch.from_numpy(tree.seen(len(tree.tokens)))[None, None].to(self.device)
+        with torch.inference_mode():
+            alone = torch.cat([self.hidden(torch.tensor([o], device=self.device)) for o in options])
+            try:
+                together = self.hidden_branched(tokens_BT, depths_BT, seen)[0]
+            except (TypeError, ValueError, RuntimeError):
+                return False
+        paths = dict(tree.paths)
+        found = torch.stack([together[paths[i]] for i in range(len(options))])
+        loosest = 1e-3 if self.model.dtype == torch.float32 else 0.1
+        return bool((found - alone).abs().max() <= loosest * alone.abs().max())
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Apply the output layer in float32, and the soft cap of the models that have one."""
@@ -87,6 +180,15 @@ class HuggingFaceModel:
         if self.bias_V is not None:
             logits_NV = logits_NV + self.bias_V
         return self.softcap * torch.tanh(logits_NV / self.softcap) if self.softcap else logits_NV
+
+
+def _bias(seen: Tensor, dtype: Any) -> Tensor:
+    """Turn a mask into what is added to attention scores."""
+    import torch
+
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(
+        ~seen, torch.finfo(dtype).min
+    )
 
 
 def kind_of(folder: Path) -> Kind:
@@ -144,7 +246,9 @@ def load_codec(folder: Path | str, kind: Kind = "native") -> TextCodec:
         own = load_tokenizer(folder)
         start = own.bos_id if own.bos_id is not None else own.eos_id
         prefix = () if start is None else (start,)
-        return TextCodec(start, prefix, own.digest, own.encode_batch, own.decode)
+        return TextCodec(
+            start, prefix, own.digest, own.encode_batch, own.decode, own.eos_id, own.vocab_size
+        )
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -155,4 +259,6 @@ def load_codec(folder: Path | str, kind: Kind = "native") -> TextCodec:
     def encode(texts: list[str]) -> list[list[int]]:
         return [tokenizer.encode(t, add_special_tokens=False) for t in texts]
 
-    return TextCodec(start, prefix, "", encode, tokenizer.decode)
+    return TextCodec(
+        start, prefix, "", encode, tokenizer.decode, tokenizer.eos_token_id, len(tokenizer)
+    )

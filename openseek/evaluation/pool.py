@@ -1,6 +1,6 @@
-"""Worker processes that share units of evaluation.
+"""Worker processes that share chunks of samples.
 
-Each unit is computed whole by one process with one thread, so results do not depend on how many
+Each chunk is computed whole by one process with one thread, so results do not depend on how many
 there are. On 2 cores, two processes of one thread beat one process of two.
 """
 
@@ -31,18 +31,27 @@ def default_processes(device: str) -> int:
 
 
 def run_units(
-    units: Sequence[str], job: Json, scratch: Path, *, processes: int, timeout_s: float
+    units: Sequence[Json],
+    job: Json,
+    scratch: Path,
+    *,
+    processes: int,
+    timeout_s: float,
+    role: str = "",
+    ready: subprocess.Popen[str] | None = None,
 ) -> Iterator[Json]:
     """Hand units to worker processes and yield each answer as it comes.
 
     The calling thread must live on while the processes run: they die with it.
 
     Args:
-        units: What `worker.Evaluator.run` takes.
+        units: What a worker's `run` takes; "unit" is the name in its answer.
         job: The workers' job.
         scratch: Folder for the job file and the workers' logs.
         processes: How many workers.
         timeout_s: Seconds without any answer after which the workers are taken for hung.
+        role: Of the workers: "finish", else they score.
+        ready: A worker that was started before, to spare the wait for its imports.
 
     Raises:
         PermanentError: A unit failed; the message names it.
@@ -50,15 +59,15 @@ def run_units(
     """
     if not units:
         return
-    path = scratch / "job.json"
-    path.write_text(json.dumps({**job, "parent": os.getpid()}), encoding="utf-8")
+    path = write_job(job, scratch)
     answers: queue.Queue[tuple[int, Json | None]] = queue.Queue()
     workers: list[subprocess.Popen[str]] = []
     waiting = iter(units)
     busy: set[int] = set()
     try:
         for index in range(min(processes, len(units))):
-            workers.append(_start(path, index, scratch))
+            first = ready if index == 0 else None
+            workers.append(first or start(path, role or str(index), scratch))
             _listen(workers[index], index, answers)
             _send(workers[index], next(waiting))
             busy.add(index)
@@ -67,7 +76,7 @@ def run_units(
             if index not in busy:
                 continue  # a worker that was out of work has ended
             if answer is None:
-                raise _death(workers[index], scratch / f"worker-{index}.log")
+                raise _death(workers[index], scratch / f"worker-{role or index}.log")
             if "error" in answer:
                 what, where, mend = answer["error"]
                 place = ": ".join(p for p in (answer["unit"], where) if p)
@@ -96,11 +105,19 @@ def _next(
         ) from error
 
 
-def _start(job: Path, index: int, scratch: Path) -> subprocess.Popen[str]:
+def write_job(job: Json, scratch: Path) -> Path:
+    """Write what the workers need to know."""
+    path = scratch / "job.json"
+    path.write_text(json.dumps({**job, "parent": os.getpid()}), encoding="utf-8")
+    return path
+
+
+def start(job: Path, role: str, scratch: Path) -> subprocess.Popen[str]:
+    """Start a worker: its index, or "finish"."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    with (scratch / f"worker-{index}.log").open("w") as stderr:
+    with (scratch / f"worker-{role}.log").open("w") as stderr:
         return subprocess.Popen(
-            [sys.executable, "-m", "openseek.evaluation.worker", str(job), str(index)],
+            [sys.executable, "-m", "openseek.evaluation.worker", str(job), role],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -120,7 +137,7 @@ def _listen(worker: subprocess.Popen[str], index: int, answers: queue.Queue[Any]
     threading.Thread(target=listen, daemon=True).start()
 
 
-def _send(worker: subprocess.Popen[str], unit: str | None) -> None:
+def _send(worker: subprocess.Popen[str], unit: Json | None) -> None:
     """Give a worker its next unit; a dead one shows up as the end of its answers."""
     assert worker.stdin is not None
     try:

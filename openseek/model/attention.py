@@ -181,7 +181,7 @@ class LatentAttention(nn.Module):
 
         Args:
             x_BTD: The new tokens.
-            packing: Their positions; the bias is not used.
+            packing: Their positions, and a bias [B, 1, T, C]; None: plain causal attention.
             cache: Empty, or [latent_BCL, rotary_BCR]; extended in place.
         """
         q = self._queries(x_BTD, packing)
@@ -189,13 +189,33 @@ class LatentAttention(nn.Module):
         if cache:
             new = (torch.cat([cache[0], new[0]], dim=1), torch.cat([cache[1], new[1]], dim=1))
         cache[:] = new
-        k, v = self._expand(*cache)
-        total, fresh = k.shape[2], q.shape[2]
-        seen = torch.ones(fresh, total, dtype=torch.bool, device=q.device).tril(total - fresh)
-        bias = torch.zeros_like(seen, dtype=q.dtype).masked_fill(~seen, float("-inf"))
-        out_BHTV = sdpa(q, k, v, bias[None, None], self.scale)
+        total, fresh = cache[0].shape[1], q.shape[2]
+        bias = packing.bias_B1TT
+        if bias is None:
+            seen = torch.ones(fresh, total, dtype=torch.bool, device=q.device).tril(total - fresh)
+            bias = torch.zeros_like(seen, dtype=q.dtype).masked_fill(~seen, float("-inf"))
+            bias = bias[None, None]
+        if fresh == 1:
+            out_BHTV = self._absorbed(q, cache[0], cache[1], bias)
+        else:
+            out_BHTV = sdpa(q, *self._expand(*cache), bias, self.scale)
         y_BTD: Tensor = self.o_proj(out_BHTV.transpose(1, 2).flatten(2))
         return y_BTD
+
+    def _absorbed(
+        self, q_BHTK: Tensor, latent_BCL: Tensor, rotary_BCR: Tensor, bias: Tensor
+    ) -> Tensor:
+        """Attend in the latent space: keys and values of cached tokens are never expanded."""
+        weight: Tensor = self.kv_b_proj.weight
+        kv_HML = weight.view(self.heads, self.nope + self.value, self.latent)
+        key_HNL, value_HVL = kv_HML[:, : self.nope], kv_HML[:, self.nope :]
+        nope, rope = q_BHTK[..., : self.nope], q_BHTK[..., self.nope :]
+        inner = torch.einsum("bhtn,hnl->bhtl", nope, key_HNL)
+        scores = torch.einsum("bhtl,bcl->bhtc", inner, latent_BCL)
+        scores = (scores + torch.einsum("bhtr,bcr->bhtc", rope, rotary_BCR)) * self.scale
+        share = (scores + bias).softmax(dim=-1)
+        mixed = torch.einsum("bhtc,bcl->bhtl", share, latent_BCL)
+        return torch.einsum("bhtl,hvl->bhtv", mixed, value_HVL)
 
     def latents(self, x_BTD: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
         """Return what a cache keeps of a token: the normed latent and the turned rotary key."""

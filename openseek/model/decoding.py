@@ -13,6 +13,37 @@ from torch import Tensor
 
 from openseek.model.model import OpenSeekModel
 
+Caches = list[list[Tensor]]
+"""Of each layer: empty, or [latent_BCL, rotary_BCR]."""
+
+
+def decode_step(
+    model: OpenSeekModel,
+    tokens_BT: Tensor,
+    positions_BT: Tensor,
+    bias_B1TC: Tensor | None,
+    caches: Caches,
+) -> Tensor:
+    """Read new tokens of sequences whose earlier ones are cached.
+
+    Args:
+        model: The model, in evaluation mode.
+        tokens_BT: The new tokens.
+        positions_BT: Their positions.
+        bias_B1TC: What is added to the attention scores, for the padding of a batch; None: a token
+            sees all cached ones and the new ones up to itself.
+        caches: One a layer; extended in place.
+
+    Returns:
+        The states after the final norm, [B, T, D].
+    """
+    packing = model.packing_at(positions_BT, bias_B1TC)
+    x_BTD = model.model.embed_tokens(tokens_BT)
+    for layer, cache in zip(model.model.layers, caches, strict=True):
+        x_BTD = layer.step(x_BTD, packing, cache)  # type: ignore[operator]
+    normed: Tensor = model.model.norm(x_BTD)
+    return normed
+
 
 @torch.no_grad()
 def generate(
@@ -43,16 +74,13 @@ def generate(
     device = model.output_weight_VD.device
     was_training = model.training
     model.eval()
-    caches: list[list[Tensor]] = [[] for _ in model.model.layers]
+    caches: Caches = [[] for _ in model.model.layers]
     fresh, position, new = list(prompt), 0, []
     for _ in range(max_new_tokens):
         tokens_BT = torch.tensor([fresh], dtype=torch.long, device=device)
         steps_BT = torch.arange(position, position + len(fresh), device=device)[None]
-        packing = model.packing_at(steps_BT)
-        x_BTD = model.model.embed_tokens(tokens_BT)
-        for layer, cache in zip(model.model.layers, caches, strict=True):
-            x_BTD = layer.step(x_BTD, packing, cache)  # type: ignore[operator]
-        logits_V = model.logits(model.model.norm(x_BTD[:, -1]))[0, :vocab_limit]
+        x_BTD = decode_step(model, tokens_BT, steps_BT, None, caches)
+        logits_V = model.logits(x_BTD[:, -1])[0, :vocab_limit]
         token = int(logits_V.argmax())
         if token in stop_ids:
             break

@@ -124,6 +124,20 @@ class OpenSeekModel(nn.Module):
         normed: Tensor = self.model.norm(h_BTD)
         return normed
 
+    def hidden_states_at(
+        self, tokens_BT: Tensor, positions_BT: Tensor, bias_B1TT: Tensor
+    ) -> Tensor:
+        """Return the states after the final norm for positions and a mask that the caller made.
+
+        Args:
+            tokens_BT: Token ids.
+            positions_BT: Position of each token.
+            bias_B1TT: What is added to the attention scores; a key behind its query is never seen.
+        """
+        h_BTD, _, _ = self._decode(tokens_BT, self.packing_at(positions_BT, bias_B1TT))
+        normed: Tensor = self.model.norm(h_BTD)
+        return normed
+
     def logits(self, normed: Tensor) -> Tensor:
         """Apply the output layer to states after the final norm, of any leading shape; fp32."""
         return nn.functional.linear(normed, self.output_weight_VD).float()

@@ -115,7 +115,7 @@ def build(config: PipelineConfig) -> list[Node]:
             Node(
                 f"evaluate-{stage}",
                 "evaluate",
-                1,
+                2,
                 "openseek.evaluation.step:evaluate",
                 config.evaluation,
                 {
@@ -149,7 +149,7 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
     yield Node(
         "benchmarks",
         "benchmarks",
-        1,
+        2,
         "openseek.evaluation.benchmarks:fetch_benchmarks",
         config.benchmarks,
         snapshot="openseek.evaluation.benchmarks:snapshot",
@@ -299,7 +299,7 @@ def _report_node(config: PipelineConfig, nodes: list[Node]) -> Node:
     return Node(
         "report",
         "report",
-        2,
+        3,
         "openseek.report.step:report",
         section,
         {n.name: Input(n.name) for n in nodes},

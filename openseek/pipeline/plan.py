@@ -99,7 +99,7 @@ def _resolve(
     if unknown:
         state = "stale" if before else "to do"
         return {**row, "state": state, "reason": f"after {', '.join(unknown)}"}, None
-    spec = pipeline.spec(node, refs)
+    spec = pipeline.spec(*pipeline.with_checkpoints(node, refs))
     row["key"] = spec.key
     found = pipeline.store.find(spec)
     if found is not None:

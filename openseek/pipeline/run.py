@@ -16,8 +16,8 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -27,12 +27,13 @@ import psutil
 import openseek
 from openseek.artifacts import ArtifactFiles, Manifest, Spec, StepContext, Store, store_root
 from openseek.artifacts.attempt import Attempt
-from openseek.artifacts.files import Json
+from openseek.artifacts.files import FileSet, Json
 from openseek.artifacts.keys import canonical
 from openseek.config.base import Section
 from openseek.config.pipeline import PipelineConfig
 from openseek.errors import OpenSeekError, PermanentError, StoreError, TransientError
-from openseek.pipeline.dag import Node, build
+from openseek.pipeline.dag import Input, Node, build
+from openseek.pipeline.follow import Follower, checkpoint_refs, following
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class Pipeline:
         runtime = self.config.runtime
         self.nodes = build(self.config)
         self._pinned: dict[str, Section] = {}
+        self.followers: list[Follower] = []
         scratch = Path(runtime.scratch or ".openseek/scratch").resolve()
         self.store = Store(store_root(runtime.store), scratch, runtime.lease_s)
 
@@ -132,12 +134,22 @@ class Pipeline:
     def lookup(self, node: Node, upstream: Mapping[str, Ref]) -> Outcome | None:
         """Return the outcome of a node that is already finished."""
         started = time.monotonic()
+        node, upstream = self.with_checkpoints(node, upstream)
         found = self.store.find(self.spec(node, upstream))
         return self._outcome(node, found, "cached", started) if found else None
 
-    def execute(self, node: Node, upstream: Mapping[str, Ref]) -> Outcome:
-        """Finish a node: adopt its manifest, or run its function under the step's lease."""
+    def execute(
+        self, node: Node, upstream: Mapping[str, Ref], given: Mapping[str, FileSet] | None = None
+    ) -> Outcome:
+        """Finish a node: adopt its manifest, or run its function under the step's lease.
+
+        Args:
+            node: What to do.
+            upstream: Reference of each node that it reads.
+            given: Inputs whose files lie outside of the store; their references hold the digests.
+        """
         started = time.monotonic()
+        node, upstream = self.with_checkpoints(node, upstream)
         spec = self.spec(node, upstream)
         if (found := self.store.find(spec)) is not None:
             return self._outcome(node, found, "cached", started)
@@ -145,7 +157,7 @@ class Pipeline:
             with self.store.attempt(spec, on_wait=log.info) as attempt:
                 if isinstance(attempt, Manifest):
                     return self._outcome(node, attempt, "cached", started)
-                manifest = self._run(node, spec, attempt, upstream)
+                manifest = self._run(node, spec, attempt, upstream, given or {})
             return self._outcome(node, manifest, "ran", started)
 
     @contextmanager
@@ -166,17 +178,41 @@ class Pipeline:
 
     def files(self, ref: Ref, prefix: str = "") -> ArtifactFiles:
         """Return the files that a reference points to."""
-        path = f"steps/{ref.step}/{ref.key}/_MANIFEST.json"
-        manifest = Manifest.from_json(self.store.backend.read(path)[0], path)
-        return self.store.files(manifest).under(prefix)
+        return self.store.files(self.store.manifest(ref.step, ref.key)).under(prefix)
+
+    def with_checkpoints(
+        self, node: Node, upstream: Mapping[str, Ref]
+    ) -> tuple[Node, Mapping[str, Ref]]:
+        """Let the report read the evaluations of checkpoints within the stages, too."""
+        if node.kind != "report":
+            return node, upstream
+        self.finish_followers()
+        trained = {n: r.key for n, r in upstream.items() if r.step == "train"}
+        found = checkpoint_refs(self, trained)
+        inputs = {**node.inputs, **{name: Input(name) for name in found}}
+        return replace(node, inputs=inputs), {**upstream, **found}
+
+    def finish_followers(self) -> None:
+        """Wait until the checkpoints that were found are evaluated."""
+        followers, self.followers = self.followers, []
+        for follower in followers:
+            follower.wait()
 
     def _run(
-        self, node: Node, spec: Spec, attempt: Attempt, upstream: Mapping[str, Ref]
+        self,
+        node: Node,
+        spec: Spec,
+        attempt: Attempt,
+        upstream: Mapping[str, Ref],
+        given: Mapping[str, FileSet],
     ) -> Manifest:
         started, clock = time.time(), time.monotonic()
         context: StepContext[Any] = StepContext(
             config=self.step_config(node),
-            inputs={k: self.files(upstream[i.node], i.prefix) for k, i in node.inputs.items()},
+            inputs={
+                k: given[k] if k in given else self.files(upstream[i.node], i.prefix)
+                for k, i in node.inputs.items()
+            },
             out=attempt,
             runtime=self.config.runtime,
             seed=self.config.seed,
@@ -186,7 +222,11 @@ class Pipeline:
             log=logging.getLogger(f"openseek.{node.kind}"),
         )
         log.info("step=%s state=running key=%s", node.name, spec.key[:12])
-        metrics = node.load()(context)
+        with ExitStack() as stack:
+            if node.kind == "train":
+                stage = node.name.partition("-")[2]
+                stack.enter_context(following(self, stage, spec.folder, spec.key))
+            metrics = node.load()(context)
         provenance = {
             **self.provenance,
             "node": node.name,

@@ -12,6 +12,7 @@ from typing import Any
 from openseek.artifacts.files import FileSet
 from openseek.report import fmt
 from openseek.report.contamination import LISTING, read_listing
+from openseek.report.evaluations import CHECKPOINT, add_evaluations
 from openseek.report.record import Json, RunRecord, StepRecord, dig, mapping
 
 ORDER = (
@@ -52,6 +53,7 @@ def collect(
         state: State of the run.
     """
     order = list(dag or {})
+    everything, inputs = inputs, {k: f for k, f in inputs.items() if not CHECKPOINT.match(k)}
     known = {
         digest: step
         for step, f in sorted(inputs.items())
@@ -67,6 +69,7 @@ def collect(
         if step not in inputs and kind_of(step) != "report":
             edges = dict((dag or {}).get(step, {}))
             steps.append(StepRecord(step, kind_of(step), "pending", inputs=edges))
+    add_evaluations(steps, everything)
     started = min((t for s in steps if (t := started_at(s))), default="")
     return RunRecord(
         name,

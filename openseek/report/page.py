@@ -6,19 +6,21 @@ import logging
 from collections.abc import Callable
 
 from openseek.report import fmt
-from openseek.report.html import Html, h, join, section
+from openseek.report.html import Html, h, section
 from openseek.report.record import RunRecord
 from openseek.report.sections import (
+    board,
     contamination,
     curation,
     data,
     evaluation,
     headline,
+    items,
     provenance,
     tokens,
     training,
 )
-from openseek.report.svg import asset
+from openseek.report.shell import document
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ Render = Callable[[RunRecord], Html]
 SECTIONS: tuple[tuple[str, str, Render], ...] = (
     ("steps", "Steps", headline.steps),
     ("scores", "Evaluation", evaluation.scores),
+    ("board", "Leaderboard", board.board),
+    ("items", "Items", items.items),
     ("training", "Training", training.training),
     ("funnel", "Data funnel", data.funnel),
     ("sources", "Sources", data.sources),
@@ -77,19 +81,4 @@ def render_report(run: RunRecord) -> str:
             f" · started {fmt.clip(run.started, 40)}" if run.started else None,
         ),
     )
-    head = h(
-        "head",
-        h("meta", charset="utf-8"),
-        h("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        h("meta", name="color-scheme", content="light dark"),
-        h("link", rel="icon", href="data:,"),
-        h("title", f"{run.name} · OpenSeek run report"),
-        h("style", Html(asset("chart.css") + asset("style.css"))),
-    )
-    body = h(
-        "body",
-        h("div", h("nav", h("b", run.name), *links), main, cls="page"),
-        h("div", id="tip", role="status"),
-        h("script", Html(asset("script.js"))),
-    )
-    return "<!doctype html>\n" + join([h("html", head, body, lang="en")]) + "\n"
+    return document(f"{run.name} · OpenSeek run report", links, run.name, main, ["items.js"])

@@ -22,6 +22,7 @@ from openseek.report.sections.common import (
     warnings,
 )
 from openseek.report.sections.headline import about_headline
+from openseek.report.sections.score_curves import score_curves
 
 CLEAR = 2.0  # standard errors that a difference must exceed to be coloured
 
@@ -34,6 +35,7 @@ def scores(run: RunRecord) -> Html:
     return section(
         "scores",
         "Evaluation",
+        score_curves(run),
         _bpb_part(run, steps),
         _score_part(steps),
         _likelihood(steps),

@@ -4,6 +4,9 @@ import hashlib
 import math
 import random
 
+from openseek.evaluation.board import build_board
+from openseek.evaluation.calibration import calibration
+from openseek.evaluation.specialisation import specialisation
 from openseek.report.record import RunRecord, StepRecord
 
 STAGES = ("foundation", "specialization", "integration")
@@ -371,6 +374,45 @@ def mix_metrics(index):
     }
 
 
+class Evaluated:
+    """A stage's evaluation without its items."""
+
+    def __init__(self, name, metrics):
+        self.name, self.metrics = name, metrics
+        self.about, self.item_tasks = {}, []
+        self.scores = {s["task"]: s for s in metrics["scores"]}
+
+
+def board_of_stages():
+    board = build_board([Evaluated(s, evaluate_metrics(i)) for i, s in enumerate(STAGES)])
+    item = {"logprobs": [-4.0, -9.0], "bytes": [4, 4], "gold": 0}
+    board["models"][-1]["calibration"] = calibration([item, {**item, "gold": 1}])
+    row = next(iter({**board["models"][-1]["rows"], **board["models"][-1]["others"]}.values()))
+    row |= {
+        "clean": {"value": 0.25, "stderr": 0.03, "n": 190},
+        "flagged": {"value": 0.5, "stderr": 0.16, "n": 10},
+    }
+    return board
+
+
+def browsed_items():
+    answers = [
+        {"logprobs": [-9.5, -12.25], "p": [0.8, 0.2], "picked": 0, "right": True},
+        {"logprobs": [-9.5, -8.125], "p": [0.4, 0.6], "picked": 1, "right": False},
+    ]
+    item = {
+        "task": "piqa", "id": "5e1f", "group": "", "text": HOSTILE, "gold": 0, "answers": [],
+        "choices": ["with a saw", HOSTILE], "disagree": True, "models": answers,
+    }  # fmt: skip
+    asked = {
+        "task": "gsm8k", "id": "6a2b", "group": "", "text": "How many apples?", "gold": None,
+        "choices": [], "answers": ["5"], "disagree": False,
+        "models": [{"right": False, "logprobs": [], "output": "four"}] * 2,
+    }  # fmt: skip
+    models = ["specialization", "integration"]
+    return {"models": models, "items": [item, asked], "left_out": 198, "total": 200}
+
+
 def full_run():
     """All steps, all metrics."""
     data = data_metrics()
@@ -479,6 +521,18 @@ def full_run():
             f"train-{stage}": train_metrics(stage, i),
             f"evaluate-{stage}": evaluate_metrics(i),
         }
+        metrics[f"train-{stage}"]["evaluated"] = [
+            {"step": 40, "tokens": 100_000, "metrics": evaluate_metrics(i)}
+        ]
+        if i == len(STAGES) - 1:
+            metrics[f"evaluate-{stage}"] |= {
+                "browse": browsed_items(),
+                "board": board_of_stages(),
+                "experts": specialisation(
+                    {"code": {"model.layers.1.mlp": [9, 1, 2, 4]},
+                     "math": {"model.layers.1.mlp": [3, 5, 5, 3]}}
+                ),
+            }  # fmt: skip
         previous = f"train-{stage}"
     order.append(("export", {"model": previous, "tokenizer": "tokenizer"}))
     metrics["export"] = {

@@ -240,3 +240,28 @@ def test_markdown_holds_scores_bits_and_funnel():
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert any(line.startswith("| arc\\_easy | 25.0 |") for line in rows)
     assert run_markdown(RunRecord("empty")).startswith("# empty: done")
+
+
+def test_items_are_shown_with_what_each_model_made_of_them(full):
+    items = full.split('id="items"')[1].split("</section>")[0]
+    assert "2 of 200 items are shown, 198 left out" in items
+    assert items.count('class="item"') == 2
+    assert "-12.25" in items.replace("−", "-")
+    assert 'data-task="piqa" data-state="wrong" data-disagree="1"' in items
+    assert "four" in items
+
+
+def test_scores_are_drawn_over_tokens_with_the_stages(full):
+    scores = full.split('id="scores"')[1].split("</section>")[0]
+    assert "Over training, 6 checkpoints" in scores
+    for title in ("Mean score", "Scores by task", "Probability of the right option"):
+        assert title in scores
+
+
+def test_the_leaderboard_says_what_scores_are_worth(full):
+    board = full.split('id="board"')[1].split("</section>")[0]
+    assert "smallest difference that shows" in board
+    assert "25.00 ± 3.00 (n=190)" in board
+    assert "challenge report, section 3.2" in board
+    assert "expected calibration error" in board
+    assert "layer 1: experts by category" in board
