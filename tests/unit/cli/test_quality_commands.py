@@ -63,6 +63,7 @@ def test_from_grades_to_scores(documents: Path) -> None:
     assert min(good) > max(bad)
 
 
+@pytest.mark.slow
 def test_from_a_column_of_names_to_domains(documents: Path, tmp_path: Path) -> None:
     (tmp_path / "named").mkdir()
     rows = pq.read_table("in/web-00000.parquet").to_pylist()

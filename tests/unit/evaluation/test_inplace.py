@@ -1,6 +1,7 @@
 import json
 import random
 
+import pytest
 import torch
 
 from openseek.config.evaluation import ClozeConfig, EvaluationConfig
@@ -16,6 +17,7 @@ CONFIG = EvaluationConfig(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_model_in_memory_scores_as_its_checkpoint_and_training_goes_on_as_before(
     tmp_path, model, tokenizer, heldout, downloads
 ):

@@ -105,6 +105,7 @@ def test_a_second_evaluation_computes_nothing(job, tmp_path):
     assert part["samples"]["computed"] == 0
 
 
+@pytest.mark.slow
 def test_another_type_of_weights_is_another_model(job, tmp_path):
     _, inputs, config, first = job
     other = config.model_copy(update={"dtype": "bfloat16", "tasks": ("piqa",), "max_samples": 3})
