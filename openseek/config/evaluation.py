@@ -123,7 +123,7 @@ class EvaluationConfig(Section):
     batch_tokens: Count = Field(
         1024,
         description="Tokens in one batch, padding included. On a CPU 1024 stay in the caches (4096 "
-        "took a third longer); a GPU wants 16k or more. Part of the identity, since it moves the "
+        "took half as long again, one busy run); a GPU wants 16k or more. Part of the identity, since it moves the "
         "last digits.",
         ge=64,
     )
