@@ -123,8 +123,8 @@ class EvaluationConfig(Section):
     batch_tokens: Count = Field(
         1024,
         description="Tokens in one batch, padding included. On a CPU 1024 stay in the caches (4096 "
-        "took half as long again, one busy run); a GPU wants 16k or more. Part of the identity, since it moves the "
-        "last digits.",
+        "took half as long again, one busy run); a GPU wants 16k or more. Part of the identity, "
+        "since it moves the last digits.",
         ge=64,
     )
     dtype: Literal["float32", "bfloat16"] = Field(
