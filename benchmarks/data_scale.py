@@ -38,12 +38,10 @@ class Step:
     Attributes:
         command: Words after `openseek data`; `{in}`, `{items}` and `{out}` stand for folders.
         shuffled: It looks for duplicates, so the copies must not be any.
-        largest_mb: Size above which it is not run.
     """
 
     command: tuple[str, ...]
     shuffled: bool = False
-    largest_mb: int = 2000
 
 
 STEPS = {
@@ -84,10 +82,7 @@ def scale(
         corpora.write_items(table, items)
         for size in sorted(sizes_mb):
             for shuffled in (False, True):
-                names = [
-                    s for s in steps
-                    if STEPS[s].shuffled == shuffled and size <= STEPS[s].largest_mb
-                ]  # fmt: skip
+                names = [s for s in steps if STEPS[s].shuffled == shuffled]
                 if not names:
                     continue
                 corpus = (keep or Path(work)) / f"{size}-{'shuffled' if shuffled else 'repeated'}"

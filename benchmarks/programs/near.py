@@ -25,26 +25,34 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def find(folder: Path) -> dict[str, str]:
-    """Ours: signatures, bands, clusters; nothing verified, nothing written."""
+    """Ours: signatures, bands, candidates verified, clusters; nothing written."""
     import numpy as np
 
     from openseek.config.dedup import DedupConfig
     from openseek.corpus.shards import iter_batches
-    from openseek.dedup.graph import components, star_pairs
-    from openseek.dedup.minhash import keys_of_bands, sign
+    from openseek.dedup.duplicates import candidate_pairs, verified_pairs
+    from openseek.dedup.graph import components
+    from openseek.dedup.minhash import sign
     from openseek.dedup.shards import text_buffers
 
-    config = DedupConfig(exact=False, verify=False)
+    config = DedupConfig(exact=False)
     ids: list[str] = []
-    keys, docs = [], []
+    tables, counts, involved = [], [], {}
     for path in sorted(folder.glob("*.parquet")):
         for batch in iter_batches(path, ["id", "text"]):
             table, shingles = sign(*text_buffers(batch.column("text")), config)
-            some = np.flatnonzero(shingles > 0)
-            keys.append(keys_of_bands(table, config)[some].ravel())
-            docs.append(np.repeat((some + len(ids)).astype(np.uint64), config.bands))
+            tables.append(table)
+            counts.append(shingles)
             ids += batch.column("id").to_pylist()
-    nodes, roots = components(star_pairs((np.concatenate(keys),), np.concatenate(docs)))
+    everything = np.arange(len(ids), dtype=np.uint64)
+    pairs = candidate_pairs(np.concatenate(tables), np.concatenate(counts), everything, config)
+    wanted, start = np.unique(pairs), 0
+    for path in sorted(folder.glob("*.parquet")):
+        for batch in iter_batches(path, ["text"]):
+            here = wanted[(wanted >= start) & (wanted < start + batch.num_rows)].tolist()
+            involved |= {i: batch.column("text")[i - start].as_py() for i in here}
+            start += batch.num_rows
+    nodes, roots = components(verified_pairs(pairs, involved, config))
     return {ids[n]: ids[r] for n, r in zip(nodes.tolist(), nodes[roots].tolist(), strict=True)
             if n != r}  # fmt: skip
 

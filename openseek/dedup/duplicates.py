@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +71,7 @@ def find_duplicates(
         edges.append(star_pairs((digests[:, 0], digests[:, 1]), nodes))
     if config.near and n:
         pairs = candidate_pairs(*sign(buf, offsets, config), nodes, config)
-        edges.append(_verified(pairs, texts, config) if config.verify else pairs)
+        edges.append(verified_pairs(pairs, texts, config) if config.verify else pairs)
     linked, roots = components(np.concatenate(edges))
     ranks = qualities(buf, offsets, scores)
     standings = [
@@ -100,10 +100,19 @@ def candidate_pairs(
     """Pair texts that agree in a band; texts without a shingle have no pair."""
     keys = keys_of_bands(table, config)[shingles > 0]
     before = NEIGHBOURS if config.verify else 0
-    return star_pairs((keys.ravel(),), np.repeat(nodes[shingles > 0], config.bands), before)
+    return star_pairs((keys.ravel(),), np.repeat(nodes[shingles > 0], config.keys), before)
 
 
-def _verified(pairs: Pairs, texts: Sequence[str], config: DedupConfig) -> Pairs:
+def verified_pairs(
+    pairs: Pairs, texts: Sequence[str] | Mapping[int, str], config: DedupConfig
+) -> Pairs:
+    """Keep the pairs of texts whose true Jaccard similarity is at least `config.min_jaccard`.
+
+    Args:
+        pairs: Pairs of indexes in `texts`.
+        texts: The texts, at least those of the pairs.
+        config: Shingles and smallest similarity.
+    """
     involved = np.unique(pairs)
     values, starts = shingle_sets(*pack([texts[i] for i in involved.tolist()]), config.ngram)
 

@@ -2,7 +2,7 @@
 
 The step writes, beside its shards, `index/{shard}.npy` with a row for each document that it kept,
 and `index/index.json` with what the rows mean and the digests of the files. A row is the 16-byte
-digest, the id, the keys of the bands, and the low byte of each MinHash: 272 bytes for 14 x 8. The
+digest, the id, the keys of the bands, and the low byte of each MinHash: 384 bytes by default. The
 low bytes estimate the Jaccard similarity (b-bit minwise hashing, Li and König, WWW 2010) without
 the text: two documents with similarity s agree in s + (1 - s) / 256 of them.
 """
@@ -23,7 +23,7 @@ from openseek.config.dedup import DedupConfig, EarlierIndex
 from openseek.config.runtime import RuntimeConfig
 from openseek.errors import ConfigError, CorruptArtifactError, DataError
 
-FORMAT = 1
+FORMAT = 2
 NAME = "index/index.json"
 _MATCH_BY_CHANCE = 1 / 256
 
@@ -34,7 +34,7 @@ def row_type(config: DedupConfig) -> np.dtype[Any]:
         [
             ("digest", "<u8", (2,)),
             ("id", "S32"),
-            ("keys", "<u8", (config.bands,)),
+            ("keys", "<u8", (config.keys,)),
             ("bits", "u1", (config.bands * config.rows,)),
             ("empty", "u1"),
         ]
@@ -70,7 +70,7 @@ def describe(files: list[FileRecord], config: DedupConfig) -> Json:
     found = sorted((f.name, f.size, f.sha256) for f in files)
     return {
         "format": FORMAT,
-        **{k: getattr(config, k) for k in ("ngram", "bands", "rows", "seed")},
+        **{k: getattr(config, k) for k in ("ngram", "bands", "rows", "groupings", "seed")},
         "files": [dict(zip(("name", "size", "sha256"), f, strict=True)) for f in found],
     }
 
@@ -104,12 +104,12 @@ def open_index(earlier: EarlierIndex, config: DedupConfig) -> tuple[str, list[Fi
             mend="It was made anew; leave the digest out to take it as it is now.",
         )
     about = json.loads(raw)
-    for key in ("ngram", "bands", "rows", "seed"):
-        if about[key] != getattr(config, key):
+    for key in ("ngram", "bands", "rows", "groupings", "seed"):
+        if about.get(key) != getattr(config, key):
             raise ConfigError(
-                f"the index was made with {key}={about[key]}, not {getattr(config, key)}",
+                f"the index was made with {key}={about.get(key)}, not {getattr(config, key)}",
                 where=f"dedup.against: {earlier.path}",
-                mend=f"Set dedup.{key} to {about[key]}, or make the index again.",
+                mend=f"Set dedup.{key} to {about.get(key)}, or make the index again.",
             )
     root = earlier.path.rstrip("/")
     files = [

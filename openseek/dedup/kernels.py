@@ -161,16 +161,24 @@ def signatures(
 
 
 @njit(cache=True)
-def band_keys(table: NDArray, bands: int, rows: int) -> NDArray:
-    """Hash each band of each signature to 64 bits; equal bands of different places differ."""
+def band_keys(table: NDArray, bands: int, rows: int, groupings: int) -> NDArray:
+    """Hash each band of each signature to 64 bits; equal bands of different places differ.
+
+    The first grouping takes runs of `rows` hashes, the second every `bands`-th hash, so that no two
+    meet twice if there are at least as many bands as rows; later ones shift from row to row.
+    """
     n = table.shape[0]
-    keys = np.empty((n, bands), np.uint64)
+    keys = np.empty((n, bands * groupings), np.uint64)
     for d in range(n):
-        for band in range(bands):
-            h = mix(_SEED + _U(band) * _PRIME)
+        for key in range(bands * groupings):
+            grouping, band = key // bands, key % bands
+            h = mix(_SEED + _U(key) * _PRIME)
             for r in range(rows):
-                h = mix((h ^ _U(table[d, band * rows + r])) * _GRAM)
-            keys[d, band] = h
+                place = band * rows + r
+                if grouping:
+                    place = r * bands + (band + (grouping - 1) * r) % bands
+                h = mix((h ^ _U(table[d, place])) * _GRAM)
+            keys[d, key] = h
     return keys
 
 

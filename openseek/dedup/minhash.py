@@ -58,8 +58,8 @@ def sign(
 
 
 def keys_of_bands(table: NDArray[np.uint32], config: DedupConfig) -> NDArray[np.uint64]:
-    """Hash the bands of signatures: uint64 of shape [texts, bands]."""
-    return np.asarray(band_keys(table, config.bands, config.rows), np.uint64)
+    """Hash the bands of signatures: uint64 of shape [texts, bands * groupings]."""
+    return np.asarray(band_keys(table, config.bands, config.rows, config.groupings), np.uint64)
 
 
 def exact_digest(text: str) -> bytes:

@@ -105,7 +105,7 @@ def map_shard(index: int, files: FileSet, out: Output, plan: Plan, config: Dedup
             table, shingles = sign(buf, offsets, config)
             found = keys_of_bands(table, config)
             some = shingles > 0
-            doc = np.repeat(docs[some], config.bands)
+            doc = np.repeat(docs[some], config.keys)
             keys.append(_records(_BAND_KEY, found[some].ravel(), doc))
             if indexed:
                 rows.append(index_.rows(ids.to_pylist(), digest, found, table, shingles, config))
@@ -125,7 +125,7 @@ def map_earlier(index: int, out: Output, plan: Plan, config: DedupConfig) -> Non
     rows = index_.fetch(plan.earlier[number], out.scratch)
     docs = np.arange(index << 32, (index << 32) + len(rows), dtype=np.uint64)
     some = rows["empty"] == 0
-    keys = _records(_BAND_KEY, rows["keys"][some].ravel(), np.repeat(docs[some], config.bands))
+    keys = _records(_BAND_KEY, rows["keys"][some].ravel(), np.repeat(docs[some], config.keys))
     hashes = _records(_DIGEST, rows["digest"][:, 0], rows["digest"][:, 1], docs)
     produced = _cut_keys(out, shard, [keys], [hashes], plan, config)
     produced |= save(out, shard, {"index": rows})

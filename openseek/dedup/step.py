@@ -29,7 +29,7 @@ from openseek.dedup.shards import (
 VERSION = 3
 """Raise when the output of this step changes for the same configuration and input."""
 
-_KEYS_PER_PARQUET_BYTE = 0.25  # band keys (14 * 16 bytes a document) to compressed text of 1 kB
+_KEY_BYTES_PER_BYTE = 0.018  # of one band (16 bytes a document) to compressed text of 0.9 kB
 _SORT_FACTOR = 6  # bytes a sort of keys needs in all, per byte of keys
 
 
@@ -105,7 +105,7 @@ def _partitions(ctx: StepContext[DedupConfig], shards: Sequence[str]) -> int:
     if ctx.config.partitions:
         return ctx.config.partitions
     sizes = {r.name: r.size for r in ctx.inputs["documents"].records()}
-    keys = _KEYS_PER_PARQUET_BYTE * sum(sizes[name] for name in shards)
+    keys = ctx.config.keys * _KEY_BYTES_PER_BYTE * sum(sizes[name] for name in shards)
     return max(1, math.ceil(keys * _SORT_FACTOR / ctx.runtime.memory_per_worker))
 
 

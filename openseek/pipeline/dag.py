@@ -174,7 +174,7 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
     if config.lines.enabled:
         function, about = "openseek.dedup.lines:remove_lines", "remove lines that occur often"
         chain.insert(2, ("lines", function, config.lines, about))
-    versions, pins = {"clean": 4, "dedup": 3}, {"dedup": "openseek.dedup.index:pin"}
+    versions, pins = {"clean": 4, "dedup": 4}, {"dedup": "openseek.dedup.index:pin"}
     before = "ingest"
     for name, function, section, about in chain:
         inputs, version = {"documents": Input(before)}, versions.get(name, 1)

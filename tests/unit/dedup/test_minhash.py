@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from openseek.config.dedup import DedupConfig
 from openseek.dedup import exact_digest, find_duplicates, minhash_signatures, true_jaccard
+from openseek.dedup.duplicates import candidate_pairs
 from openseek.dedup.graph import components, star_pairs
-from openseek.dedup.kernels import union_find
+from openseek.dedup.kernels import band_keys, union_find
+from openseek.dedup.minhash import keys_of_bands, pack, sign
 
 WORDS = st.lists(st.sampled_from(["sun", "Moon", "star", "天", "地", "x1", "é"]), max_size=30)
 
@@ -125,6 +127,41 @@ def test_near_chinese_and_case_and_spaces() -> None:
     found = find_duplicates([text, other, "Hello  big World", "hello big\nworld", "hello"])
     assert sorted(map(sorted, found.clusters())) == [[0, 1], [2, 3]]
     assert found.exact.tolist() == [False, False, False, True, False]
+
+
+def test_another_grouping_of_the_same_hashes_finds_more_pairs_and_loses_none() -> None:
+    rng = np.random.default_rng(3)
+    texts = []
+    for _ in range(200):
+        words = sentence(rng, 200)
+        texts += [" ".join(words), " ".join(w if rng.random() > 0.04 else "other" for w in words)]
+    found = []
+    for groupings in (1, 2, 3):
+        config = DedupConfig(groupings=groupings)
+        table, counts = sign(*pack(texts), config)
+        keys = keys_of_bands(table, config)
+        assert keys.shape == (400, 14 * groupings)
+        nodes = np.arange(400, dtype=np.uint64)
+        found.append({tuple(p) for p in candidate_pairs(table, counts, nodes, config).tolist()})
+    assert found[0] < found[1] < found[2]
+
+
+@pytest.mark.parametrize("groupings", [1, 2])
+def test_no_two_hashes_of_a_band_meet_again(groupings: int) -> None:
+    bands, rows = 17, 8
+    places = np.arange(bands * rows, dtype=np.uint32)
+    met = np.zeros((places.size, places.size), int)
+    base = band_keys(places[None], bands, rows, groupings)[0]
+    changed = [
+        set(np.flatnonzero(band_keys(np.where(places == i, 999, places)[None].astype(np.uint32),
+                                     bands, rows, groupings)[0] != base))
+        for i in places
+    ]  # fmt: skip
+    for i in places:
+        for j in places[:i]:
+            met[i, j] = len(changed[i] & changed[j])
+    assert met.max() == 1
+    assert all(len(c) == groupings for c in changed)
 
 
 def test_verification_refuses_what_only_looks_alike() -> None:
