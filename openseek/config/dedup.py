@@ -45,7 +45,7 @@ class DedupConfig(Section):
     groupings: int = Field(
         2,
         description="Ways in which the same hashes are grouped into bands: each one finds pairs "
-        "that the others miss, for 16 bytes a band and document and no more hashes "
+        "that the others miss, for 16 bytes a band and document, no more hashes "
         "(FineWeb: 1).",
         ge=1,
         le=8,
