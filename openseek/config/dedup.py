@@ -58,8 +58,8 @@ class DedupConfig(Section):
     min_jaccard: float = Field(
         0.6,
         description="Smallest similarity of a verified pair. Of the pairs of similarity 0.7 or "
-        "more, 99.4 % are found at 0.5 and 0.6 and 99.2 % at 0.7 (CCI4.0's), and 77, 84 and 100 % of the "
-        "documents that are linked have such a twin (230 MB of prose and code).",
+        "more, 99.4 % are found at 0.5 and 0.6 and 99.2 % at 0.7 (CCI4.0's), and 77, 84 and 100 % "
+        "of the documents that are linked have such a twin (230 MB of prose and code).",
         gt=0,
         le=1,
     )
