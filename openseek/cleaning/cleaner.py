@@ -24,7 +24,8 @@ from openseek.cleaning.signs import SYMBOLS, signs_of
 from openseek.cleaning.spelling import normalise
 from openseek.cleaning.stats import Scan, Statistics, scan
 from openseek.cleaning.words import WordMatcher, load_words, mask_spans
-from openseek.config.cleaning import PROSE, CleaningConfig, RuleBlock
+from openseek.config.categories import PROSE
+from openseek.config.cleaning import CleaningConfig, RuleBlock
 
 _GUESS = 0.3  # a document of unknown language is called by a guess at least this probable
 

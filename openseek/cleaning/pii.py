@@ -14,7 +14,7 @@ from datetime import date
 from typing import NamedTuple
 
 from openseek.cleaning.secrets import SECRET_PLACEHOLDERS, mask_secrets, placeholder
-from openseek.config.cleaning import PERSONAL_KINDS, SECRET_KINDS, PiiKind
+from openseek.config.masking import PERSONAL_KINDS, SECRET_KINDS, PiiKind
 
 PLACEHOLDERS: dict[PiiKind, str] = {
     **{kind: placeholder(kind) for kind in PERSONAL_KINDS},

@@ -18,7 +18,7 @@ from functools import lru_cache
 from math import log2
 from typing import Any
 
-from openseek.config.cleaning import SECRET_KINDS, PiiKind
+from openseek.config.masking import SECRET_KINDS, PiiKind
 
 _MIN_ENTROPY, _MIN_HEX_ENTROPY = 3.5, 3.0  # bits a character
 _MAX_PEM = 20_000  # bytes of a key block: an RSA key of 16,384 bits has 12,600

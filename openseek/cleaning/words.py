@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args
 
-from openseek.config.cleaning import Severity, WordsConfig, read_words
+from openseek.config.masking import Severity, WordsConfig, read_words
 from openseek.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ from openseek.cleaning.pii import (
     mask_pii,
     passes_luhn,
 )
-from openseek.config.cleaning import SECRET_KINDS, PiiConfig
+from openseek.config.masking import SECRET_KINDS, PiiConfig
 
 ALL = tuple(PLACEHOLDERS)
 
