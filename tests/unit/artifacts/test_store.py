@@ -266,8 +266,11 @@ def test_lease_is_renewed_and_a_lost_one_is_not_released(tmp_path: Path) -> None
             break
         renewed.wait(0.01)
     assert renewed.is_set()
-    thief = {**json.loads(backend.read("lease.json")[0]), "owner": "thief"}
-    backend.write("lease.json", json.dumps(thief).encode())
+    stolen = False
+    while not stolen:  # as a thief does: only if nothing changed since it looked
+        data, version = backend.read("lease.json")
+        thief = {**json.loads(data), "owner": "thief"}
+        stolen = backend.swap("lease.json", json.dumps(thief).encode(), version)
     lease.release()
     assert json.loads(backend.read("lease.json")[0])["owner"] == "thief"
 

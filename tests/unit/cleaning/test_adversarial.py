@@ -60,7 +60,7 @@ def test_ten_megabytes_of_one_thing(name: str, cleaners: dict[str, Cleaner]) -> 
     assert len(result.text) <= len(HUGE[name])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.randoms(use_true_random=False), st.sampled_from(PRESETS))
 def test_a_document_is_cleaned_the_same_in_any_company(chance: random.Random, preset: str) -> None:
     cleaner = Cleaner(CleaningConfig(preset=preset))

@@ -145,7 +145,7 @@ def test_language_by_script_and_by_model() -> None:
     ).reason
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.text(st.characters(exclude_categories=[]), max_size=80), min_size=1, max_size=5),
     st.sampled_from(["foundation", "code", "math", "cot"]),

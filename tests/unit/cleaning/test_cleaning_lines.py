@@ -73,7 +73,7 @@ def _is_furniture(line: str, phrases: list[str]) -> bool:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXT, LINES)
 def test_lines_are_removed_as_a_plain_reading_removes_them(
     text: str, rules: dict[str, Any]

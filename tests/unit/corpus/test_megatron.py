@@ -68,7 +68,7 @@ def test_token_files_are_read_in_parts_of_whole_documents(
     assert contents(again.root) == contents(small.root)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     docs=st.lists(st.lists(st.integers(0, 60_000), max_size=20), max_size=12),
     limit=st.integers(1, 200),

@@ -54,7 +54,7 @@ def naive(texts: list[str], separator: str, copies: int, keep: str, min_bytes: i
     return left
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.lists(LINES, max_size=6).map("\n".join), max_size=6),
     st.integers(1, 3),

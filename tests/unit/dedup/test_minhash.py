@@ -23,7 +23,6 @@ def shingles(text: str, n: int) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
 
 
-@settings(deadline=None)
 @given(WORDS, WORDS, st.integers(1, 6))
 def test_jaccard_matches_sets(left: list[str], right: list[str], n: int) -> None:
     a, b = ", ".join(left), " ".join(right)
@@ -56,7 +55,6 @@ def test_the_seed_is_all_that_changes_a_signature() -> None:
     assert (first[0] != minhash_signatures(texts, DedupConfig(seed=2))[0]).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 19)), max_size=30), st.integers(0, 3))
 def test_pairs_are_with_the_first_and_the_ones_before(
     entries: list[tuple[int, int]], before: int
@@ -73,7 +71,6 @@ def test_pairs_are_with_the_first_and_the_ones_before(
     assert found == sorted(expected, key=lambda pair: pair[::-1])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=30))
 def test_union_find_matches_naive_components(edges: list[tuple[int, int]]) -> None:
     naive = list(range(20))
@@ -87,7 +84,6 @@ def test_union_find_matches_naive_components(edges: list[tuple[int, int]]) -> No
     assert [int(nodes[r]) for r in roots] == [naive[int(n)] for n in nodes]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=40))
 def test_star_pairs_connect_what_shares_a_key(rows: list[tuple[int, int]]) -> None:
     keys = np.array([k for k, _ in rows], np.uint64)
@@ -229,7 +225,7 @@ def test_digest_matches_folding(left: str, right: str) -> None:
     assert (exact_digest(left) == exact_digest(right)) == same
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(st.characters(exclude_categories=[]), max_size=60), max_size=8))
 def test_any_texts_are_taken(texts: list[str]) -> None:
     found = find_duplicates(texts)

@@ -46,7 +46,7 @@ PIECES = st.sampled_from(
 TEXTS = st.lists(st.lists(PIECES, max_size=8).map("".join), max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXTS, st.integers(8, 19), st.sampled_from(["first", "none"]))
 @example(["a" * 300, "a" * 300], 8, "first")
 @example(["", "a", "😀"], 8, "none")
@@ -63,7 +63,7 @@ def test_the_same_bytes_as_a_naive_scan(texts: list[str], length: int, keep: str
         without(text.encode(), cut.spans).decode()  # and still whole characters
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.sampled_from(["sun", "moon", "天", "!", "é1"]), max_size=40), max_size=5),
     st.integers(8, 12),

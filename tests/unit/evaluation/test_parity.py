@@ -56,7 +56,7 @@ def test_prompts_are_those_of_lightevals_own_task(task, stock):
         assert [g.strip() for g in golds] == [a.strip() for a in item.answers]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(said=TEXT, aliases=st.lists(TEXT, min_size=1, max_size=4))
 def test_short_answers_are_judged_as_by_lighteval(stock, said, aliases):
     exact = stock("metrics.metrics_sample", "ExactMatches")(
@@ -68,7 +68,7 @@ def test_short_answers_are_judged_as_by_lighteval(stock, said, aliases):
     assert quasi_exact(said, bare) == {"qem": wanted}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(before=TEXT, number=TEXT, gold=st.integers(-2000, 2000))
 def test_numbers_are_judged_as_by_lighteval(stock, before, number, gold):
     normal = stock("metrics.normalizations", "gsm8k_normalizer")

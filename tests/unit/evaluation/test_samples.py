@@ -38,7 +38,7 @@ def sample(i, size=10, kind="choice"):
     return Sample(kind, text, ("a", "b"), stops=stops, max_tokens=8 if stops else 0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=80), st.randoms())
 def test_chunks_hold_each_sample_once_whatever_the_order(sizes, rng):
     kinds = ("choice", "generate", "document")

@@ -21,7 +21,7 @@ def reference(model, request):
     return picked[-request.n_scored :].sum().item()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(tokens, min_size=1, max_size=12), st.integers(1, 60))
 def test_scores_do_not_depend_on_batches(sequences, batch_tokens):
     model = Noise(31)

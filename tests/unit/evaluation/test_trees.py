@@ -12,7 +12,7 @@ from openseek.model import build_model
 sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=15)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sequences, st.sampled_from([0, 8, 64]))
 def test_every_sequence_is_a_path_that_sees_itself_alone(given_sequences, limit):
     found = {}

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from openseek.artifacts.context import StepContext
 from openseek.artifacts.folder import FolderFiles, FolderOutput
@@ -16,9 +15,6 @@ from openseek.config.tokens import TokenizerConfig, TokensConfig
 from openseek.corpus.shards import make_document, write_documents
 from openseek.mixture import mix
 from openseek.tokens import step, tokenise, train_bpe
-
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 LABELS = [
     ("web", "foundation", "en"),

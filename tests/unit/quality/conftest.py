@@ -1,11 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 from quality_small import Serial
-
-settings.register_profile("compiled", deadline=None)  # the first example waits for the compiler
-settings.load_profile("compiled")
 
 
 @pytest.fixture

@@ -87,13 +87,13 @@ def test_all_shapes_lie_inside_the_view_box(markup):
     check(markup)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(ODD, ODD), max_size=12), st.booleans(), st.booleans())
 def test_line_chart_takes_any_numbers(points, log_y, zero):
     check(line_chart([Series("a", points)], label="l", log_y=log_y, zero=zero))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(ODD, max_size=6), st.lists(ODD, max_size=6))
 def test_bars_take_any_numbers(values, errors):
     groups = [f"group {i}" for i in range(len(values))]

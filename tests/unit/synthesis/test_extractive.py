@@ -117,7 +117,7 @@ class TestRecipes:
         assert (outcome.rows, outcome.failure) == ([], failure)
 
     @given(st.text(max_size=600), st.sampled_from(["en", "zh"]), st.booleans())
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_any_text_ends_in_rows_or_a_reason(self, text: str, lang: str, code: bool) -> None:
         for recipe in (QA, CHAIN):
             [outcome] = generate([source(text, lang, code)], recipe, CONFIG)

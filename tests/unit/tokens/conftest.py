@@ -5,14 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from openseek.config.tokens import TokenizerConfig
 from openseek.corpus.shards import make_document, write_documents
 from openseek.tokens import take_sample, train_bpe
-
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 WORDS = [
     "the",

@@ -80,14 +80,14 @@ def test_ids_on_adversarial_text(ours, reference, text) -> None:
     assert ours.decode(expected, skip_special_tokens=False) == unicodedata.normalize("NFC", text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=st.one_of(st.text(alphabet="ab' the\n1=sing", max_size=60), st.text(max_size=40)))
 def test_ids_on_any_text(ours, reference, text) -> None:
     expected = reference.encode_ordinary(unicodedata.normalize("NFC", text))
     assert encode(ours, text) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     joined=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=40),
     text=st.text(alphabet="abcé", max_size=80),
