@@ -24,6 +24,10 @@ def main() -> None:
     parser.add_argument("--work", action="append", choices=names, help="Only this; repeatable.")
     parser.add_argument("--runs", type=int, default=2, help="Rounds; everybody runs once in each.")
     parser.add_argument("--items", type=int, default=60, help="Items of each of three tasks.")
+    parser.add_argument(
+        "--vocabulary", type=int, action="append",
+        help="Tokens that `speed` gives the model, 0: its own; repeatable. Else 0 and 150016.",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="Print a list of objects.")
     parser.add_argument(
         "--models",

@@ -21,7 +21,7 @@ from harness import PEERS, ROOT, Contender, Json, Row, Usage, run
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 TASKS = ("hellaswag", "arc_easy", "mmlu")
 LARGE = 150_016
-BATCHES = {"lighteval": (32, 128), "lm-eval": (8, 32)}
+BATCHES = {"lighteval": (8, 32), "lm-eval": (8, 32)}
 TRIED = 8
 """Items of each task on which batch sizes are tried."""
 
@@ -31,8 +31,12 @@ def measure(given: argparse.Namespace) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        for name, size in (("log-likelihood", 0), ("log-likelihood 150k", LARGE)):
-            rows += _compare(name, model_folder(given.models, size), given, work)
+        for size in given.vocabulary or (0, LARGE):
+            name = f"log-likelihood {size // 1000}k" if size else "log-likelihood"
+            found = _compare(name, model_folder(given.models, size), given, work)
+            for row in found:
+                print(json.dumps(row.to_json()), file=sys.stderr, flush=True)
+            rows += found
     return rows
 
 
@@ -141,7 +145,12 @@ def _compare(name: str, model: Path, given: argparse.Namespace, work: Path) -> l
 
 
 def _best_batch(who: str, model: Path, few: Path, work: Path) -> int:
-    seconds = {b: run(contender(who, model, few, b), work / "log").cpu_s for b in BATCHES[who]}
+    seconds: dict[int, float] = {}
+    for size in BATCHES[who]:
+        try:
+            seconds[size] = run(contender(who, model, few, size), work / "log").cpu_s
+        except RuntimeError as error:  # a batch that does not fit in this machine's memory
+            print(f"{who}, batches of {size}: {str(error)[:60]}", file=sys.stderr, flush=True)
     print(f"{who}: CPU-s by batch size {seconds}", file=sys.stderr, flush=True)
     return min(seconds, key=lambda b: seconds[b])
 

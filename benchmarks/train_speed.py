@@ -3,7 +3,8 @@
 Tokens per CPU second of one core, the median over all steps of all rounds. The share of the peak
 is the model's FLOPs (causal attention at half) over the best rate of a matrix product that any of
 the processes of the run measured. Ours runs in the environment that the launcher gives to a rank,
-transformers in a plain one; in bf16 also in ours, whose malloc thresholds help it too.
+transformers in a plain one; in bf16 also in ours, whose malloc thresholds help it too. The bound of
+each round (`programs/train_bound.py`) says how much of the peak a step could reach at most.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from harness import ROOT, Contender, Json, Row, Usage, ours, run
 from train_moe import in_environment
 
 PROGRAM = Path(__file__).resolve().parent / "programs" / "train_model.py"
+BOUND = PROGRAM.with_name("train_bound.py")
 STEPS = {"transformers-eager": 1}  # of each process; 3 of the others
 MALLOC = ", our malloc"
 OURS = ("openseek", "openseek-compiled")
@@ -42,6 +44,7 @@ def compare(mine: str, kind: str, peers: Sequence[str], runs: int) -> list[Row]:
         runs: Rounds; everybody runs once in each.
     """
     found: dict[str, list[Usage]] = {}
+    bounds: list[Json] = []
     with tempfile.TemporaryDirectory() as logs:
         for i in range(runs):
             for who in (mine, *peers):
@@ -50,12 +53,17 @@ def compare(mine: str, kind: str, peers: Sequence[str], runs: int) -> list[Row]:
                 rate = _tokens_per_s([usage])
                 text = f"train {kind}: run {i + 1} of {runs}, {who}: {rate:.0f} tokens/CPU-s"
                 print(text, file=sys.stderr, flush=True)
+            bounds.append(run(_bound(kind), Path(logs) / "log").answer)
     peak = max(u.answer["gemm_flop_s"] for usages in found.values() for u in usages)
+    peak = max(peak, *(1e9 * b["gemm_gflop_s"] for b in bounds))
+    bound = min(bounds, key=lambda b: b["step_s"])
+    bound["best_share_of_gemm_peak"] = round(bound["flop"] / peak / bound["step_s"], 3)
     own = _figures(found[mine], peak)
     rows = []
     for who in peers:
         theirs = _figures(found[who], peak)
-        agreement = {"ours": own, "theirs": theirs, "gemm_gflop_s": round(peak / 1e9)}
+        agreement: Json = {"ours": own, "theirs": theirs, "gemm_gflop_s": round(peak / 1e9)}
+        agreement["bound"] = bound
         rate, other = _tokens_per_s(found[mine]), _tokens_per_s(found[who])
         steps = {name: [u.answer["step_s"] for u in found[name]] for name in (mine, who)}
         rows.append(
@@ -68,6 +76,10 @@ def _contender(who: str, kind: str) -> Contender:
     name = who.removesuffix(MALLOC)
     program = ours(PROGRAM, name, kind, str(STEPS.get(name, 3)))
     return in_environment(program, malloc=who != name or name in OURS, path=str(ROOT))
+
+
+def _bound(kind: str) -> Contender:
+    return in_environment(ours(BOUND, kind), malloc=True, path=str(ROOT))
 
 
 def _tokens_per_s(usages: list[Usage]) -> float:

@@ -36,7 +36,8 @@ def openseek(model: Path, items: Path, batch: int, out: Path) -> Found:
         ]
         write_items(sets / f"{task}.parquet", task, made, "")
     config = EvaluationConfig(
-        suite="none", max_samples=0, processes=1, cache="none", device="cpu",
+        suite="none", max_samples=0, processes=1, device="cpu",
+        cache=os.environ.get("EVALUATION_CACHE", "none"),
         context_length=MAX_LENGTH, **({"batch_tokens": batch} if batch else {}),
     )  # fmt: skip
     evaluate_model(model, out / "run", benchmarks=sets, config=config)

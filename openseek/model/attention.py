@@ -136,10 +136,28 @@ def _mask(scores_BHQT: Tensor, bias: Tensor | None, start: int, end: int) -> Non
     scores_BHQT[..., start:].masked_fill_(ahead.triu_(1), float("-inf"))
 
 
+def _traced(
+    q_BHTK: Tensor, k_BHTK: Tensor, v_BHTV: Tensor, bias: Tensor | None, scale: float
+) -> Tensor:
+    """Do the same without outputs that are views, which torch.compile does not follow."""
+    q, parts = q_BHTK * scale, []
+    for start, end in _chunks(q.shape[2]):
+        scores = q[:, :, start:end] @ k_BHTK[:, :, :end].transpose(2, 3)
+        if bias is None:
+            steps = torch.arange(end, device=q.device)
+            scores = scores.masked_fill(steps > steps[start:, None], float("-inf"))
+        else:
+            scores = scores + bias[:, :, start:end, :end]
+        parts.append(scores.softmax(dim=-1) @ v_BHTV[:, :, :end])
+    return torch.cat(parts, dim=2)
+
+
 def chunked(
     q_BHTK: Tensor, k_BHTK: Tensor, v_BHTV: Tensor, bias: Tensor | None, scale: float
 ) -> Tensor:
     """Attend chunk by chunk of queries with a plain softmax, skipping keys in the future."""
+    if torch.compiler.is_compiling():
+        return _traced(q_BHTK, k_BHTK, v_BHTV, bias, scale)
     out: Tensor = _Chunked.apply(q_BHTK, k_BHTK, v_BHTV, bias, scale)  # type: ignore[no-untyped-call]
     return out
 

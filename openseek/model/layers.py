@@ -68,7 +68,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Normalise the last dimension."""
-        if x_BTD.device.type == "cpu" and torch.is_grad_enabled():
+        eager = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if eager and x_BTD.device.type == "cpu":
             return _CpuRmsNorm.apply(x_BTD, self.weight, self.eps)  # type: ignore[no-untyped-call]
         return F.rms_norm(x_BTD, self.weight.shape, self.weight, self.eps)
 
@@ -199,5 +200,8 @@ def rotate(x_BTHR: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     The result holds all first elements, then all second ones: a permutation that queries and keys
     share, so that their products are those of the interleaved order.
     """
+    if torch.compiler.is_compiling():  # fuses these itself, and cannot follow views as outputs
+        x, y = x_BTHR[..., 0::2], x_BTHR[..., 1::2]
+        return torch.cat([x * cos - y * sin, y * cos + x * sin], dim=-1)
     out: Tensor = _Rotate.apply(x_BTHR, cos, sin)  # type: ignore[no-untyped-call]
     return out
