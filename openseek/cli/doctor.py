@@ -32,7 +32,7 @@ def doctor(
     ] = "",
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check Python, packages, disk, memory, Ray, DeepSpeed and the store."""
+    """Check Python, packages, disk, memory, Ray, DeepSpeed, the sandbox and the store."""
     results = [_try(name, check, store) for name, check in CHECKS]
     if json_:
         print(json.dumps({"checks": results}, ensure_ascii=False))
@@ -146,6 +146,16 @@ def _store(root: str) -> str:
     return f"{store.root}: exclusive create and compare-and-swap work"
 
 
+def _sandbox(_: str) -> str:
+    from openseek.synthesis.verification.sandbox import enforceable
+
+    found = enforceable()
+    told = ", ".join(f"{what}: {how}" for what, how in sorted(found.items()))
+    if "open" in (found["network"], found["files"]):
+        return f"{told}; synthetic code is not run here (synthesis.verification.code.strict)"
+    return told
+
+
 CHECKS: list[Check] = [
     ("python", _python),
     ("packages", _packages),
@@ -154,4 +164,5 @@ CHECKS: list[Check] = [
     ("store", _store),
     ("ray", _ray),
     ("deepspeed", _deepspeed),
+    ("sandbox", _sandbox),
 ]

@@ -203,7 +203,7 @@ def ingest(
 
 
 def synth(
-    recipe: Annotated[str, typer.Argument(help="simple_qa or long_cot_backward.")],
+    recipe: Annotated[str, typer.Argument(help="Recipe, or several with commas.")],
     input_: In,
     out: Out,
     base_url: Annotated[str, typer.Option(help="OpenAI-compatible endpoint; empty: offline.")] = "",
@@ -215,9 +215,28 @@ def synth(
     workers: Workers = 0,
     json_: AsJson = False,
 ) -> None:
-    """Make synthetic documents from a folder of documents."""
+    r"""Make synthetic documents from a folder of documents.
+
+    The first two recipes need no teacher. A recipe that goes on from another one's rows comes after
+    it: long_cot_backward,long_cot_forward.
+
+    \b
+    simple_qa          questions that a document answers, as many as its length allows
+    long_cot_backward  from a document back to the question that it is a long answer to
+    long_cot_forward   backward's questions, reasoned and answered again
+    long_cot_rag       the same with searches in the documents, after Search-o1
+    rephrase           documents rewritten in up to five forms, as Nemotron-CC names them
+    knowledge_tags     topics and key points of seed problems (knowledge.json)
+    annotate           topics of documents, and what they suit (annotations.jsonl)
+    key_points         new problems from topics and key points, with voted answers
+    rl_math            problems whose answer a rule can compare
+    rl_code            functions to write, with tests
+    rl_commonsense     hard questions of everyday knowledge with four choices
+    rl_writing         writing tasks with criteria
+    rl_translation     passages with a reference translation, English and Chinese
+    """
     teacher = _endpoint(base_url, model) or {"kind": "extractive"}
-    recipes = [{"name": recipe}]
+    recipes = [{"name": name.strip()} for name in recipe.split(",")]
     section = _section(
         "openseek.config.synthesis:SynthesisConfig", set_, teacher=teacher, recipes=recipes
     )

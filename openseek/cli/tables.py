@@ -108,6 +108,9 @@ def print_plan(plan: dict[str, Any], show_config: bool) -> None:
             f"\nmodel {format_count(trained['parameters'])} parameters, "
             f"{format_count(trained['active_parameters'])} active per token"
         )
+    for step in plan["steps"]:
+        if asked := step.get("asked"):
+            console.print(f"{step['name']} would ask {_asked(asked)}", soft_wrap=True)
     todo = sum(s["state"] != "hit" for s in plan["steps"])
     unknown = sum(s["state"] != "hit" and s["seconds"] is None for s in plan["steps"])
     note = f", without {unknown} steps of which nothing is known" if unknown else ""
@@ -116,6 +119,17 @@ def print_plan(plan: dict[str, Any], show_config: bool) -> None:
         f"train on, {plan['flops']:.2g} FLOPs, about {format_seconds(plan['seconds'])}{note}\n"
         f"store {plan['store']}",
         soft_wrap=True,
+    )
+
+
+def _asked(asked: dict[str, Any]) -> str:
+    usd = "of unknown price" if asked["usd"] is None else f"about {asked['usd']:.2f} USD"
+    limit = f", max_cost_usd={asked['limit_usd']:g}" if asked["limit_usd"] else ""
+    return (
+        f"{asked['teacher']} about {asked['requests']:,} requests with "
+        f"{format_count(asked['prompt_tokens'])} prompt and "
+        f"{format_count(asked['completion_tokens'])} answer tokens: {usd}{limit} "
+        f"(an estimate from {asked['basis']})"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from openseek.config.base import Section, runtime
-from openseek.config.synthesis import TeacherConfig
+from openseek.config.teachers import TeacherConfig
 
 RubricStyle = Literal["additive", "direct"]
 PromptStyle = Literal["additive", "direct", "domain"]
@@ -50,18 +50,14 @@ class LabellingConfig(Section):
         8192, description="Characters of a document that are graded (CCI4.0: 8,192).", ge=200
     )
     shard_documents: int = Field(64, description="Documents in one file of labels.", ge=1)
-    cache: str = runtime(
-        "",
-        "Folder of the answers received so far: what a killed run goes on from. "
-        "Empty: .openseek/requests.",
-    )
+    cache: str = runtime("", "Folder or URL of the answers. Empty: as `teacher.cache` says.")
 
     @model_validator(mode="after")
     def _check(self) -> LabellingConfig:
-        if self.teacher is not None and self.teacher.kind != "openai":
+        if self.teacher is not None and self.teacher.kind == "extractive":
             raise ValueError(
-                f"teacher.kind={self.teacher.kind} cannot grade; use kind=openai, or no teacher at "
-                "all for the offline heuristic"
+                "teacher.kind=extractive cannot grade; use kind=openai or a local model, or no "
+                "teacher at all for the offline heuristic"
             )
         for name in ("prompts", "languages"):
             values = getattr(self, name)
@@ -76,6 +72,13 @@ class LabellingConfig(Section):
         if self.domains and not self.asks_domains:
             raise ValueError("domains without the prompt that offers them; add `domain` to prompts")
         return self
+
+    @property
+    def asked(self) -> TeacherConfig | None:
+        """The teacher with the section's own cache, where it names one."""
+        if self.teacher is None or not self.cache:
+            return self.teacher
+        return self.teacher.model_copy(update={"cache": self.cache})
 
     @property
     def rubrics(self) -> tuple[RubricStyle, ...]:

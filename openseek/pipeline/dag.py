@@ -209,7 +209,7 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
     yield Node(
         "synthesise",
         "synthesise",
-        4,
+        5,
         "openseek.synthesis.step:synthesise",
         config.synthesis_step(),
         {**documents, "benchmarks": Input("benchmarks")},

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from openseek.artifacts.files import Json
+from openseek.config.labelling import LabellingConfig
 from openseek.config.model import ExportConfig, ModelConfig
 from openseek.config.pipeline import PipelineConfig
 from openseek.config.sources import SourceConfig
+from openseek.config.synthesis import SynthesisConfig
 from openseek.config.training import TrainStepConfig
 from openseek.pipeline.dag import Node, select
 from openseek.pipeline.run import Outcome, Pipeline, Ref
@@ -55,7 +57,7 @@ def make_plan(config: PipelineConfig, force: Sequence[str] = ()) -> Json:
 
     Returns:
         Config (whole, and what differs from the defaults), and for each node its state, reason,
-        tokens, FLOPs, bytes and estimated seconds.
+        tokens, FLOPs, bytes and estimated seconds; `asked`: what it would ask of a teacher.
     """
     offline = config.model_copy(
         update={"runtime": config.runtime.model_copy(update={"offline": True})}
@@ -70,6 +72,8 @@ def make_plan(config: PipelineConfig, force: Sequence[str] = ()) -> Json:
         if outcome is not None:
             refs[node.name] = outcome.ref
         row |= _cost(pipeline, node, outcome, history)
+        if outcome is None and (asked := _asked(pipeline, node, refs)) is not None:
+            row["asked"] = asked
         rows.append(row)
     todo = [r for r in rows if r["state"] != "hit"]
     return {
@@ -112,6 +116,20 @@ def _resolve(
     if before["key"] == spec.key:
         return {**row, "state": "stale", "reason": "its files are gone or damaged"}, None
     return {**row, "state": "stale", "reason": "its params or inputs changed"}, None
+
+
+def _asked(pipeline: Pipeline, node: Node, refs: Mapping[str, Ref]) -> Json | None:
+    """Estimate what a step would ask of a teacher, from its documents where they lie here."""
+    if not isinstance(node.config, SynthesisConfig | LabellingConfig):
+        return None
+    from openseek.synthesis.projection import project
+
+    source, files = node.inputs["documents"], None
+    if source.node in refs and pipeline.store.backend.local("") is not None:
+        ref = refs[source.node]
+        manifest = pipeline.store.manifest(ref.step, ref.key)
+        files = pipeline.store.files(manifest).under(source.prefix)
+    return project(node.config, files)
 
 
 def _history(pipeline: Pipeline) -> dict[str, Json]:

@@ -26,7 +26,7 @@ class TransformerScorer:
     def __init__(self, config: TransformerScorerConfig) -> None:
         self.name = config.name
         self.config = config
-        self._model, self._tokenizer, self._device = _load(
+        self._model, self.tokenizer, self._device = _load(
             "AutoModelForSequenceClassification", config.model, config.revision, config.device
         )
 
@@ -37,7 +37,7 @@ class TransformerScorer:
         config = self.config
         out = np.full(len(texts), config.low, np.float32)
         for rows in _batches(texts, config.batch_size):
-            batch = _encode(self._tokenizer, [texts[i] for i in rows], config.max_tokens)
+            batch = _encode(self.tokenizer, [texts[i] for i in rows], config.max_tokens)
             with torch.inference_mode():
                 logits = self._model(**batch.to(self._device)).logits.float()
             if logits.shape[-1] > 1:

@@ -17,6 +17,7 @@ from openseek.report.sections import (
     headline,
     items,
     provenance,
+    synthesis,
     tokens,
     training,
 )
@@ -37,7 +38,7 @@ SECTIONS: tuple[tuple[str, str, Render], ...] = (
     ("dedup", "Duplicates", curation.duplicates),
     ("quality", "Quality", curation.quality),
     ("decontamination", "Decontamination", contamination.decontamination),
-    ("synthesis", "Synthesis", curation.synthesis),
+    ("synthesis", "Synthesis", synthesis.synthesis),
     ("tokenizer", "Tokenizer", tokens.tokenizer),
     ("mixture", "Mixture", tokens.mixture),
     ("export", "Export", provenance.export),

@@ -57,6 +57,9 @@ class ExtractiveTeacher:
             raise RowFailure("unknown_prompt", f"there is no rule for {prompt.kind}")
         return Reply(json.dumps(rule(prompt.lang, prompt.inputs), ensure_ascii=False))
 
+    def stop(self) -> None:
+        """Do nothing: nothing is in flight."""
+
     async def close(self) -> None:
         """Do nothing: there is nothing open."""
 

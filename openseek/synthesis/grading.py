@@ -116,5 +116,8 @@ class HeuristicTeacher:
             raise RowFailure("unknown_prompt", f"there is no rule for {prompt.kind}")
         return Reply(json.dumps({"reason": "text statistics", "score": score}))
 
+    def stop(self) -> None:
+        """Do nothing: nothing is in flight."""
+
     async def close(self) -> None:
         """Do nothing: there is nothing open."""

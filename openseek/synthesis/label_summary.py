@@ -10,6 +10,7 @@ import numpy as np
 
 from openseek.config.labelling import LabellingConfig
 from openseek.synthesis import grading, topics
+from openseek.synthesis.prices import cost_usd
 
 GRADES = 6
 
@@ -67,9 +68,7 @@ def total(config: LabellingConfig, shards: Sequence[Mapping[str, Any]]) -> dict[
         "cost_usd": 0.0,
     }
     if teacher:
-        cost = spent["prompt_tokens"] * teacher.price_in
-        cost += spent["completion_tokens"] * teacher.price_out
-        told["cost_usd"] = round(cost / 1e6, 6)
+        told["cost_usd"] = round(cost_usd(usage, teacher), 6)
     if len(config.rubrics) > 1:
         told["rubrics"] = np.sum([s["pairs"] for s in shards], axis=0).tolist()
     if config.asks_domains:

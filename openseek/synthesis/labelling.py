@@ -13,7 +13,6 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,9 +28,9 @@ from openseek.corpus.shards import iter_batches
 from openseek.errors import DataError
 from openseek.synthesis import grading, topics
 from openseek.synthesis.label_summary import shard_stats, total
-from openseek.synthesis.request_cache import CachedTeacher, RequestCache
 from openseek.synthesis.rows import SourceDocument
-from openseek.synthesis.teacher import Asker, RowFailure, Teacher, build_teacher
+from openseek.synthesis.session import Asking, current
+from openseek.synthesis.teacher import Asker, RowFailure, Teacher
 
 _COLUMNS = ["id", "text", "source", "category", "lang", "license"]
 LABEL_SCHEMA = pa.schema(
@@ -87,13 +86,15 @@ def label(ctx: StepContext[LabellingConfig]) -> dict[str, Any]:
         )  # fmt: skip
     done = ctx.out.shards()
     todo = [w for w in work if w.name not in done]
-    cache = str(Path(config.cache or ".openseek/requests").resolve())
-    map_shards(
-        _label_shard, todo, runtime=ctx.runtime, args=(documents, ctx.out, config, cache),
-        progress=ctx.progress, unit="files of labels", done_before=len(work) - len(todo),
-    )  # fmt: skip
+    answered = [done[w.name] for w in work if w.name in done]
+    size = config.shard_documents
+    with Asking(config.asked, ctx, answered, size, otherwise=map_shards) as asking:
+        asking.map(
+            _label_shard, todo, runtime=ctx.runtime, args=(documents, ctx.out, config),
+            progress=ctx.progress, unit="files of labels", done_before=len(work) - len(todo),
+        )  # fmt: skip
     done = ctx.out.shards()
-    return total(config, [done[w.name].stats for w in work])
+    return total(config, [done[w.name].stats for w in work]) | asking.metrics()
 
 
 def draw(documents: FileSet, config: LabellingConfig, seed: int) -> list[_Work]:
@@ -144,23 +145,18 @@ def _load(work: _Work, documents: FileSet, read_chars: int) -> list[dict[str, An
     return [row | {"text": row["text"][:read_chars]} for row in loaded]
 
 
-def _label_shard(
-    work: _Work, documents: FileSet, out: Output, config: LabellingConfig, cache: str
-) -> None:
+def _label_shard(work: _Work, documents: FileSet, out: Output, config: LabellingConfig) -> None:
     rows = _load(work, documents, config.read_chars)
-    labels, usage = asyncio.run(_label_all(rows, config, build_grader(config, Path(cache))))
+    session = current()
+    if session is not None:
+        labels, usage = session.run(_label_all(rows, config, session.teacher))
+    else:
+        labels, usage = asyncio.run(_label_all(rows, config, grading.HeuristicTeacher()))
     path = out.scratch / f"{work.name}-{os.getpid()}.parquet"
     table = pa.Table.from_pylist(labels, schema=LABEL_SCHEMA)
     pq.write_table(table, path, compression="zstd", write_statistics=False)
     stats = shard_stats(labels, config) | {"documents": len(rows), "usage": usage}
     out.commit_shard(work.name, {f"{work.name}.parquet": path}, rows=len(labels), stats=stats)
-
-
-def build_grader(config: LabellingConfig, cache: Path) -> Teacher:
-    """Make the teacher that a configuration describes, with the cache for one that is remote."""
-    if config.teacher is None:
-        return grading.HeuristicTeacher()
-    return CachedTeacher(build_teacher(config.teacher), config.teacher, RequestCache(cache))
 
 
 async def _label_all(
@@ -178,7 +174,6 @@ async def _label_all(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await teacher.close()
     return labels, dict(sorted(usage.items()))
 
 
@@ -195,11 +190,7 @@ async def _label(
         answer |= await _ask(asker, document, style, config)
     except RowFailure as failure:
         answer["failure"] = failure.reason
-    usage.update(
-        requests=asker.ledger.requests, repairs=asker.ledger.repairs,
-        prompt_tokens=asker.ledger.prompt_tokens,
-        completion_tokens=asker.ledger.completion_tokens,
-    )  # fmt: skip
+    usage.update(asker.ledger.to_json())
     version = topics.VERSION if style == "domain" else grading.VERSION
     return row | answer | {"teacher": teacher.name, "prompt": f"{style}-{lang}-v{version}"}
 

@@ -1,99 +1,245 @@
-"""Answers that were received once: a killed run loses only those that were in flight.
+"""Answers that were received once: neither a kill nor a change of code pays for one twice.
 
-One SQLite file, shared by the workers of a machine. The key is a digest of all that the answer
-depends on: model, sampling and messages. Neither the key of the endpoint nor its address is kept.
+Every answer goes at once into a journal, one SQLite file that the processes of a machine share; a
+killed run loses only what was in flight. From there the answers go in segments, files that appear
+whole or not at all, to a folder or an fsspec URL which all machines, runs and configurations share.
+What others put there is read into the journal when a cache is opened.
+
+The key is a digest of all that an answer depends on: model, sampling, messages, kind and version of
+the prompt. Answers and permanent refusals are kept, faults that may pass never; neither prompts
+nor the endpoint's key or address are. `{root}/segments/{digest}.jsonl.gz` has a line an answer.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import logging
+import socket
 import sqlite3
-from collections.abc import Mapping
+import threading
+import time
 from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from openseek.config.synthesis import TeacherConfig
-from openseek.errors import StoreError
-from openseek.synthesis.teacher import Message, Prompt, Reply, Teacher
+from pydantic import BaseModel
 
-FILE = "answers.sqlite"
-_WAIT_S = 120.0  # for another worker's write
+from openseek.artifacts.backend import open_backend
+from openseek.config.teachers import TeacherConfig
+from openseek.errors import OpenSeekError, StoreError
+from openseek.synthesis.teacher import Message, Prompt, Reply
+
+log = logging.getLogger(__name__)
+
+SEGMENT_BYTES = 4_000_000
+SEGMENT_S = 30.0
+_WAIT_S = 120.0  # for another process's write
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, line TEXT, refused INT, segment INT)"
+    " WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS fresh ON answers (segment) WHERE segment = 0",
+    "CREATE TABLE IF NOT EXISTS segments (name TEXT PRIMARY KEY)",
+)
+_PUT = (
+    "INSERT INTO answers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET line = excluded.line,"
+    " refused = excluded.refused, segment = excluded.segment"
+    " WHERE answers.refused > excluded.refused"  # the first stays, but an answer beats a refusal
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a request: a reply, or the reason of a permanent refusal."""
+
+    reply: Reply
+    refused: str = ""
 
 
 class RequestCache:
-    """Answers by request, on disk.
+    """Answers by request.
 
     Args:
-        folder: A local folder; made if it is missing.
+        root: Folder or fsspec URL that is shared.
+        scratch: Local folder for the journal of a URL; the journal of a folder lies in it.
 
     Raises:
-        StoreError: The folder cannot be written, or its file is no cache.
+        StoreError: The journal cannot be written, or is no journal.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
+    def __init__(self, root: str, scratch: Path | str = ".openseek/scratch") -> None:
+        self.root = root
+        self.backend = open_backend(root)
+        local = self.backend.local("journal")
+        tag = hashlib.sha256(root.encode()).hexdigest()[:16]
+        folder = Path(scratch).resolve() / "requests" / tag if local is None else local
+        self.path = folder / f"{socket.gethostname()}.sqlite"
+        self._lock = threading.Lock()
+        self._fresh_bytes, self._shared_at = 0, time.monotonic()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")  # readers never wait for a writer
-            self._db.execute("PRAGMA synchronous=NORMAL")  # survives a kill of the process
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, reply TEXT)"
-            )
+            self._db = self._connect()
+            for statement in _TABLES:
+                self._db.execute(statement)
+            self.read_segments()
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
                 f"no request cache: {error}", where=str(self.path),
-                mend="Give a folder on a local disk, or remove the damaged file.",
+                mend="Give a folder that can be written, or remove the damaged file.",
             ) from error  # fmt: skip
 
-    def get(self, key: str) -> Reply | None:
-        """Return the answer to a request, if there is one."""
-        with closing(self._db.execute("SELECT reply FROM answers WHERE key = ?", (key,))) as found:
-            row = found.fetchone()
-        return Reply(*json.loads(row[0])) if row else None
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
+        )
+        db.execute("PRAGMA journal_mode=WAL")  # readers never wait for a writer
+        db.execute("PRAGMA synchronous=NORMAL")  # survives a kill of the process
+        return db
 
-    def put(self, key: str, reply: Reply) -> None:
-        """Keep an answer; the first one stays."""
-        text = json.dumps([reply.text, reply.prompt_tokens, reply.completion_tokens])
-        self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (key, text))
+    def get(self, key: str) -> Answer | None:
+        """Return what came of a request, if it was answered."""
+        with self._lock, closing(
+            self._db.execute("SELECT line FROM answers WHERE key = ?", (key,))
+        ) as found:  # fmt: skip
+            row = found.fetchone()
+        return _read(json.loads(row[0])) if row else None
+
+    def put(self, key: str, answer: Answer, kind: str, model: str) -> None:
+        """Keep what came of a request; the first answer stays.
+
+        Args:
+            key: See `request_key`.
+            answer: What came of it.
+            kind: The prompt's kind, for whoever reads a segment.
+            model: The model, likewise.
+        """
+        reply = answer.reply
+        line: dict[str, Any] = {"key": key, "kind": kind, "model": model}
+        line["tokens"] = [reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens]
+        line |= {"refused": answer.refused} if answer.refused else {"text": reply.text}
+        text = json.dumps(line)  # in ASCII: also of texts that are no valid Unicode
+        with self._lock:
+            self._db.execute(_PUT, (key, text, int(bool(answer.refused)), 0))
+            self._fresh_bytes += len(text)
+
+    @property
+    def due(self) -> bool:
+        """Whether there is enough for a segment, or it has waited long enough."""
+        waited = time.monotonic() - self._shared_at > SEGMENT_S
+        return self._fresh_bytes > SEGMENT_BYTES or (waited and self._fresh_bytes > 0)
+
+    def share(self) -> int:
+        """Put the journal's answers that are in no segment into new ones; returns how many.
+
+        Any thread may call it. Killed in between, the same answers go into another segment later.
+        """
+        self._fresh_bytes, self._shared_at = 0, time.monotonic()
+        shared = 0
+        with closing(self._connect()) as db:
+            while True:
+                rows, size = [], 0
+                found = db.execute("SELECT key, line FROM answers WHERE segment = 0 ORDER BY key")
+                with closing(found):
+                    for row in found:
+                        rows.append(row)
+                        size += len(row[1])
+                        if size > SEGMENT_BYTES:
+                            break
+                if not rows:
+                    return shared
+                data = "".join(f"{line}\n" for _, line in rows).encode()
+                name = f"{hashlib.sha256(data).hexdigest()[:32]}.jsonl.gz"
+                self.backend.create(f"segments/{name}", gzip.compress(data, 6, mtime=0))
+                db.execute("BEGIN IMMEDIATE")
+                db.execute("INSERT OR IGNORE INTO segments VALUES (?)", (name,))
+                # By key and line: a refusal may have become an answer meanwhile.
+                db.executemany("UPDATE answers SET segment = 1 WHERE key = ? AND line = ?", rows)
+                db.execute("COMMIT")
+                shared += len(rows)
+
+    def read_segments(self) -> int:
+        """Read the segments of others into the journal; returns the number of new ones."""
+        known = {name for (name,) in self._db.execute("SELECT name FROM segments")}
+        new = 0
+        for entry in sorted(self.backend.list("segments"), key=lambda e: e.path):
+            name = entry.path.rsplit("/", 1)[-1]
+            if name in known or not name.endswith(".jsonl.gz"):
+                continue
+            try:
+                # A range and not `read`: that wants an ETag, which not every file system has.
+                data = gzip.decompress(self.backend.read_range(entry.path, 0, entry.size))
+                lines = [_row(line) for line in data.decode().splitlines()]
+            except (FileNotFoundError, ValueError, KeyError, EOFError, OSError):
+                log.warning("request_cache=damaged segment=%s", entry.path)
+                continue
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany(_PUT, lines)
+                self._db.execute("INSERT OR IGNORE INTO segments VALUES (?)", (name,))
+                self._db.execute("COMMIT")
+            new += 1
+        return new
 
     def close(self) -> None:
-        """Close the file."""
+        """Share what is left and close the journal; what cannot be shared now stays in it."""
+        try:
+            self.share()
+        except OpenSeekError as error:
+            log.warning("request_cache=not_shared error=%s", error)
         self._db.close()
 
 
-def request_key(config: TeacherConfig, messages: tuple[Message, ...]) -> str:
-    """Digest a request: what is asked of which model, and how it samples."""
-    body: Mapping[str, Any] = {"teacher": config.identity(), "messages": list(messages)}
+def _row(text: str) -> tuple[str, str, int, int]:
+    line = json.loads(text)
+    _read(line)
+    return line["key"], text, int("refused" in line), 1
+
+
+def _read(line: dict[str, Any]) -> Answer:
+    return Answer(Reply(line.get("text", ""), *line["tokens"]), line.get("refused", ""))
+
+
+def request_key(config: TeacherConfig, prompt: Prompt, messages: tuple[Message, ...]) -> str:
+    """Digest a request: what is asked of which model, how it samples, and which wording asks."""
+    schema = prompt.schema if config.structured != "none" else None
+    body = {
+        "teacher": _identity(config),
+        "kind": prompt.kind,
+        "version": prompt.version,
+        "sample": prompt.sample,
+        "stop": list(prompt.stop),
+        "schema": None if schema is None else _schema(schema),
+        "messages": list(messages),
+    }
     text = json.dumps(body, ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class CachedTeacher:
-    """Ask a teacher only what it was not asked before.
+@lru_cache(maxsize=4)
+def _identity(config: TeacherConfig) -> dict[str, Any]:
+    return config.identity()
+
+
+@lru_cache(maxsize=64)
+def _schema(schema: type[BaseModel]) -> dict[str, Any]:
+    return schema.model_json_schema()
+
+
+def cache_root(configured: str, store: str, beside: Path | None) -> str:
+    """Resolve where answers are kept; empty for nowhere.
 
     Args:
-        teacher: Who answers.
-        config: Its configuration: the part of the key that is not in the messages.
-        cache: Where answers are kept.
+        configured: `TeacherConfig.cache`.
+        store: Root of the run's store.
+        beside: The output folder of a layer used alone, in place of a store.
     """
-
-    def __init__(self, teacher: Teacher, config: TeacherConfig, cache: RequestCache) -> None:
-        self.name = teacher.name
-        self._teacher, self._config, self._cache = teacher, config, cache
-
-    async def complete(self, prompt: Prompt, messages: tuple[Message, ...]) -> Reply:
-        """Return the kept answer, or ask and keep it; see `Teacher.complete`."""
-        key = request_key(self._config, messages)
-        if (known := self._cache.get(key)) is not None:
-            return known
-        reply = await self._teacher.complete(prompt, messages)
-        self._cache.put(key, reply)
-        return reply
-
-    async def close(self) -> None:
-        """Close the teacher and the cache."""
-        await self._teacher.close()
-        self._cache.close()
+    if configured == "none":
+        return ""
+    if configured:
+        return configured if "://" in configured else str(Path(configured).resolve())
+    if beside is not None:
+        return str(beside.resolve().parent / "_requests")
+    return f"{store.rstrip('/')}/requests"

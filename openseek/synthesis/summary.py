@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,11 +11,12 @@ import numpy as np
 
 from openseek.config.synthesis import SynthesisConfig
 from openseek.quality.tables import Funnel
-from openseek.synthesis.generate import Outcome, cost_usd
+from openseek.synthesis.generate import Outcome
+from openseek.synthesis.prices import cost_usd
 from openseek.synthesis.rows import Row, SourceDocument
 
 _SAMPLES = 10  # side by side with their source, per recipe
-_EXCERPT = 600
+_EXCERPT = 1200
 _LENGTHS = (0, 100, 200, 400, 800, 1600, 3200, 6400, 12800)
 
 
@@ -50,12 +52,16 @@ class Summary:
             self.funnel.note("dropped", reason, id=document.id, source=source, text=text)
             return
         self.counts["kept"] += 1
+        if row.kind == "rl":
+            self.counts["tasks"] += 1
         self.lengths[int(np.searchsorted(_LENGTHS, len(text), side="right")) - 1] += 1
-        size = np.array([len(text.encode("utf-8", "replace"))], np.int64)
-        self.funnel.count("out", [source], size)
-        if len(self.samples) < _SAMPLES:
-            pair = {"excerpt": document.text[:_EXCERPT], "text": text[:_EXCERPT]}
-            self.samples.append({"id": document.id, "source": document.source, **pair})
+        if row.kind != "rl":
+            size = np.array([len(text.encode("utf-8", "replace"))], np.int64)
+            self.funnel.count("out", [source], size)
+        drawn = hashlib.blake2b(f"{document.id}/{text}".encode("utf-8", "replace"), digest_size=8)
+        pair = {"excerpt": document.text[:_EXCERPT], "text": text[:_EXCERPT]}
+        about = {"draw": drawn.hexdigest(), "id": document.id, "source": document.source}
+        self.samples = _fewest([*self.samples, about | pair])
 
     def stats(self) -> dict[str, Any]:
         """Return everything as JSON, to be kept with the shard."""
@@ -75,7 +81,8 @@ class Summary:
         usage: Counter[str] = Counter()
         for stats in shards:
             usage.update(stats["usage"])
-        spent = {k: usage[k] for k in ("requests", "repairs", "prompt_tokens", "completion_tokens")}
+        counted = ("requests", "repairs", "prompt_tokens", "completion_tokens", "cached_tokens")
+        spent = {k: usage[k] for k in counted if usage[k] or k != "cached_tokens"}
         recipes = {
             recipe.name: _recipe_total([s for s in shards if s["recipe"] == recipe.name])
             for recipe in config.recipes
@@ -87,8 +94,13 @@ class Summary:
             "failed": _add(s["failures"] for s in shards),
             "length_edges": list(_LENGTHS),
             **spent,
-            "cost_usd": round(cost_usd(spent, config), 6),
+            "cost_usd": round(cost_usd(spent, config.teacher), 6),
         }
+
+
+def _fewest(samples: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Keep the samples with the smallest draws: a fair sample, the same for any order of rows."""
+    return sorted(samples, key=lambda s: (s["draw"], s["id"]))[:_SAMPLES]
 
 
 def _recipe_total(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -98,12 +110,13 @@ def _recipe_total(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "documents": counts.get("documents", 0),
         "rows": rows,
         "kept": kept,
+        "tasks": counts.get("tasks", 0),
         "yield": round(kept / rows, 4) if rows else 0.0,
         "failed": _add(s["failures"] for s in shards),
         "rejected": _add(s["rejected"] for s in shards),
         "usage": _add(s["usage"] for s in shards),
         "lengths": np.sum([s["lengths"] for s in shards], axis=0).tolist() if shards else [],
-        "side_by_side": [row for s in shards for row in s["side_by_side"]][:_SAMPLES],
+        "side_by_side": _fewest([row for s in shards for row in s["side_by_side"]]),
     }
 
 

@@ -8,8 +8,8 @@ temperature 0.6; here one greedy answer is judged. What is compared is mathemati
 from __future__ import annotations
 
 from openseek.errors import DataError
-from openseek.evaluation.math_answers import boxed, same_answer
 from openseek.evaluation.tasks.benchmark import Benchmark, Item, Prompt, Row
+from openseek.mathematics.answers import boxed, same_answer
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 

@@ -1,4 +1,4 @@
-"""What was removed, ranked and written: duplicates, quality, synthesis."""
+"""What was removed and ranked: duplicates and quality."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from openseek.report import fmt
 from openseek.report.html import Html, figure, fold, grid, h, join, section, sub, table
 from openseek.report.plots import grouped_bars, heatmap, histogram, hundred_bars
 from openseek.report.record import Json, RunRecord, dig, mapping, rows
-from openseek.report.sections.common import facts, finite_items, plural, sample
+from openseek.report.sections.common import facts, finite_items, sample
 
 TIER_COLORS: dict[str, int | str] = {"high": "s2", "medium": "s1", "low": "s0"}
 
@@ -259,68 +259,3 @@ def _histogram(metrics: Json) -> Html | None:
         x_format=lambda v: f"{v:.2g}",
     )
     return figure("Quality scores of the documents kept", chart)
-
-
-def synthesis(run: RunRecord) -> Html:
-    """Render what the teacher wrote, beside the source it was written from."""
-    metrics = run.metrics("synthesise")
-    if not metrics:
-        return section("synthesis", "Synthesis")
-    recipes = {k: v for k, v in mapping(metrics, "recipes").items() if isinstance(v, dict)}
-    cost = fmt.number(dig(metrics, "cost_usd"))
-    return section(
-        "synthesis",
-        "Synthesis",
-        facts(
-            ("teacher", dig(metrics, "teacher")),
-            ("documents written", fmt.exact(dig(metrics, "documents_out"))),
-            ("text written", fmt.size(dig(metrics, "bytes_out"))),
-            ("requests", _found(metrics, "requests")),
-            ("repair turns", _found(metrics, "repairs")),
-            ("tokens asked with", _found(metrics, "prompt_tokens") or None),
-            ("tokens answered", _found(metrics, "completion_tokens")),
-            ("cost", f"{cost:.2f} USD" if cost else None),
-        ),
-        _recipes(recipes),
-        sub(
-            "Side by side with what they were made from",
-            [_side_by_side(name, raw, i) for i, (name, raw) in enumerate(recipes.items())],
-        ),
-        lead="Every synthetic document names its teacher, its recipe and the document it was made "
-        "from.",
-    )
-
-
-def _recipes(recipes: dict[str, Json]) -> Html | None:
-    body = []
-    for name, raw in recipes.items():
-        rejected = sorted(finite_items(mapping(raw, "rejected")), key=lambda i: (-i[1], i[0]))
-        why = ", ".join(f"{reason} {fmt.exact(n)}" for reason, n in rejected[:6])
-        failed = sum(n for _, n in finite_items(mapping(raw, "failed")))
-        body.append(
-            [
-                name,
-                fmt.exact(dig(raw, "documents")),
-                fmt.exact(dig(raw, "rows")),
-                fmt.exact(dig(raw, "kept")),
-                fmt.percent(dig(raw, "yield")),
-                fmt.exact(failed),
-                why or fmt.DASH,
-            ]
-        )
-    if not body:
-        return None
-    head = ["recipe", "documents asked", "rows", "kept", "yield", "failed", "rejected for"]
-    return table(head, body, text=(0, 6))
-
-
-def _side_by_side(name: str, raw: Json, index: int) -> Html | None:
-    found = rows(raw, "side_by_side")
-    if not found:
-        return None
-    pairs = []
-    for made in found[:10]:
-        excerpt = {**made, "text": made.get("excerpt", ""), "excerpt": []}
-        written = h("div", h("span", "written", cls="who"), fmt.clip(made.get("text", ""), 600))
-        pairs.append(h("div", sample(excerpt), h("div", written, cls="sample"), cls="pair"))
-    return fold(join([name, h("small", plural(len(pairs), "sample"))]), pairs, open_=index == 0)

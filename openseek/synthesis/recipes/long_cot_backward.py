@@ -22,6 +22,7 @@ from openseek.synthesis.teacher import Asker, Message, Prompt, RowFailure
 
 NAME = "long_cot_backward"
 VERSION = 1
+GIVES = "documents"
 
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -166,6 +167,9 @@ async def run(document: SourceDocument, asker: Asker, config: RecipeConfig) -> l
     )
     marked = await asker.ask(ask, Segments)
     spans = resolve(document.text, marked.segments)[:high]
+    found = len(spans)
+    if found < 2 and config.cut_without_markers:
+        spans = even_spans(document.text, min(3, high))
     if len(spans) < 2:
         raise RowFailure("markers", "fewer than two segment markers occur in the document")
     asked = (_summarise(document.text[a:b], lang, asker) for a, b in spans)
@@ -177,8 +181,23 @@ async def run(document: SourceDocument, asker: Asker, config: RecipeConfig) -> l
     row = Row("", chain.conclusion.strip(), tuple(s.strip() for s in chain.steps))
     told = f"{row.reasoning}\n\n{row.answer}"
     query = await asker.ask(_prompt("query", lang, _QUERY, Query, chain=told), Query)
-    extra = {"spans": [list(span) for span in spans], "segments_asked": len(marked.segments)}
-    return [Row(query.query.strip(), row.answer, row.steps, extra)]
+    extra: dict[str, object] = {
+        "spans": [list(span) for span in spans], "segments_asked": len(marked.segments)
+    }  # fmt: skip
+    if found < 2:
+        extra["cut_by"] = "rule"
+    return [Row(query.query.strip(), row.answer, row.steps, extra, kind="cot")]
+
+
+def even_spans(text: str, count: int) -> list[tuple[int, int]]:
+    """Cut a text at sentence ends into up to `count` spans of about equal length."""
+    ends = [m.end() for m in re.finditer(r"[.!?](?=\s)|[。！？]|\n\n|\Z", text)]
+    spans, start = list[tuple[int, int]](), 0
+    for end in ends:
+        if end >= len(text) * (len(spans) + 1) / count and text[start:end].strip():
+            spans.append((start, end))
+            start = end
+    return spans
 
 
 async def _summarise(segment: str, lang: str, asker: Asker) -> str:

@@ -12,6 +12,7 @@ from openseek.synthesis.teacher import Asker, Prompt
 
 NAME = "simple_qa"
 VERSION = 1
+GIVES = "documents"
 
 _SYSTEM = {
     "en": "You write study questions for readers who do not have the source in front of them. "

@@ -449,7 +449,37 @@ def full_run():
         },
         "teacher": "extractive",
         "requests": 3200,
-        "repairs": 0,
+        "repairs": 12,
+        "prompt_tokens": 4_100_000,
+        "completion_tokens": 900_000,
+        "cost_usd": 1.34,
+        "ledger": {"qa": {"model": "large-1", "requests": 3200, "cost_usd": 1.34}},
+        "length_edges": [0, 100, 200, 400, 800],
+        "samples": {
+            "near_duplicate": [{"id": "cd" * 16, "source": "synthetic-qa", "text": HOSTILE}]
+        },
+        "verification": {
+            "checks": ["length", "language", "near_duplicate", "code", "judge"],
+            "undecided": 1,
+            "sandbox": {"network": "namespace", "files": "landlock"},
+            "reward": {"model": "rm", "rows": 90, "rejected": 9, "lowest_kept": {"math": -1.25}},
+            "judge": {
+                "judged": 60,
+                "failed": 1,
+                "grades": {"1": 5, "3": 30, "5": 25},
+                "kept_good": 40,
+                "kept_bad": 4,
+                "rejected_good": 6,
+                "rejected_bad": 10,
+                "precision": 0.9091,
+                "agreement": 0.8333,
+                "kappa": 0.557,
+                "by_reason": {"copied": [16, 6]},
+                "by_recipe": {"qa": {"judged": 60, "precision": 0.9091, "agreement": 0.8333}},
+                "model": "large-1",
+                "usage": {"requests": 61, "prompt_tokens": 50_000},
+            },
+        },
         "recipes": {
             "qa": {
                 "documents": 2000,
@@ -458,6 +488,9 @@ def full_run():
                 "yield": 0.6905,
                 "failed": {"schema": 3},
                 "rejected": {"near_duplicate": 400, "ungrounded": 247, "contaminated": 3},
+                "usage": {"requests": 3200, "prompt_tokens": 4_100_000},
+                "lengths": [0, 250, 900, 250, 50],
+                "tasks": 30,
                 "side_by_side": [
                     {
                         "id": "ab" * 16,

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from openseek.config.synthesis import TeacherConfig
+from openseek.config.teachers import TeacherConfig
 from openseek.synthesis import SourceDocument
 
 KEY = "sk-test-7b1e0d-never-to-be-seen"
@@ -67,8 +68,12 @@ class Model(BaseHTTPRequestHandler):
     """An OpenAI-compatible server that answers the recipes' prompts, after the faults it is told.
 
     `server.faults` is a list: each request takes its first entry. `server.always` is the fault of
-    every request.
+    every request. Faults: a status, `429 7` (with `Retry-After: 7`), `reset`, `truncated` (JSON cut
+    short), `cut` (the connection ends within a chunked body), `late` (no answer until
+    `server.hurry` is set), `shape`, `chatty`, `refusal`.
     """
+
+    protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: Any) -> None:
         return
@@ -82,10 +87,14 @@ class Model(BaseHTTPRequestHandler):
             fault = server.always or (server.faults.pop(0) if server.faults else "")
             server.served[fault or "ok"] += 1
         if fault == "reset":
-            self.connection.close()
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
             return
-        if fault.isdigit():
-            self._send(int(fault), b"{}", {"Retry-After": "0"} if fault == "429" else {})
+        if fault == "late":
+            server.hurry.wait(30)
+        if fault[:3].isdigit():
+            status, _, wait = fault.partition(" ")
+            self._send(int(status), ECHO, {"Retry-After": wait} if wait else {})
             return
         answer = {"chatty": "I cannot answer in JSON, sorry."}.get(fault) or reply_to(body)
         message: dict[str, Any] = {"role": "assistant", "content": answer}
@@ -97,6 +106,13 @@ class Model(BaseHTTPRequestHandler):
             data = data[: len(data) // 2]
         if fault == "shape":
             data = b'{"result": "ok"}'
+        if fault == "cut":
+            self._cut(data)
+            return
+        if not fault:
+            with server.progress:
+                server.answered[json.dumps(body, sort_keys=True)] += 1
+                server.progress.notify_all()
         self._send(200, data, {})
 
     def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
@@ -107,10 +123,27 @@ class Model(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def _cut(self, data: bytes) -> None:
+        """Begin a chunked body and hang up in the middle of a chunk."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data[: len(data) // 2])
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+
+ECHO = json.dumps({"error": {"message": "You sent: The Baltic Sea is an inland sea"}}).encode()
+"""Servers repeat prompts in their errors; no log may repeat them."""
+
 
 def reply_to(body: dict[str, Any]) -> str:
     """Answer the recipes' prompts as a good model would, in a code fence as many models do."""
     user = body["messages"][1]["content"]
+    if '"grade"' in user:
+        bad = "the moon" in user.split("Record:")[-1]
+        grade = {"reason": "It is about the moon." if bad else "Right.", "grade": 1 if bad else 4}
+        return json.dumps(grade)
     if '"pairs"' in user:
         pairs = [
             {"question": "Why does the Baltic Sea have so little salt?", "answer": WHY},
@@ -137,20 +170,31 @@ def reply_to(body: dict[str, Any]) -> str:
 WHY = "Rivers bring in far more fresh water than the narrow straits let salt water through."
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that were killed."""
+
+
 class Endpoint:
     """A running `Model` server."""
 
     def __init__(self) -> None:
-        self.server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Model)
+        self.server: Any = _Server(("127.0.0.1", 0), Model)
         self.server.lock = threading.Lock()
         self.server.faults, self.server.always = [], ""
         self.server.seen, self.server.keys, self.server.served = [], [], Counter()
+        self.server.answered, self.server.hurry = Counter(), threading.Event()
+        self.server.progress = threading.Condition()
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
 
     def stop(self) -> None:
         if not self.thread.is_alive():
             return
+        self.server.hurry.set()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()

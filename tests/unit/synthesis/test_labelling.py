@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
-import sqlite3
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from openseek.config.labelling import ClassifierConfig, DomainClassifierConfig, 
 from openseek.config.quality import DomainsConfig
 from openseek.config.runtime import RuntimeConfig
 from openseek.corpus.shards import make_document, write_documents
-from openseek.errors import DataError, StoreError, TransientError
+from openseek.errors import DataError, TransientError
 from openseek.quality.classifier_step import train_classifier
 from openseek.quality.domains import GENERAL, domain_names, load_labeller
 from openseek.quality.domains_step import train_domains
@@ -26,8 +26,7 @@ from openseek.quality.linear import LinearModel
 from openseek.synthesis import labelling
 from openseek.synthesis.grading import Grade, grade_prompt
 from openseek.synthesis.labelling import draw, label
-from openseek.synthesis.request_cache import RequestCache
-from openseek.synthesis.teacher import Reply, parse
+from openseek.synthesis.teacher import parse
 from openseek.synthesis.topics import GLOSSES, domain_prompt, topic_schema
 
 LIST = "\n".join(f"item {n}" for n in range(40))
@@ -294,10 +293,13 @@ class TestEndpoint:
     def test_the_cache_holds_no_key(self, tmp_path: Path, grader: Grader) -> None:
         files = documents(tmp_path / "in")
         label(context(grader.config(tmp_path), tmp_path / "out", documents=files))
-        for path in (tmp_path / "cache").iterdir():
+        for path in (tmp_path / "cache").rglob("*.*"):
             assert KEY.encode() not in path.read_bytes()
-        with sqlite3.connect(tmp_path / "cache/answers.sqlite") as db:
-            assert db.execute("SELECT count(*) FROM answers").fetchone() == (8,)
+        [segment] = (tmp_path / "cache/segments").iterdir()
+        text = gzip.decompress(segment.read_bytes()).decode()
+        assert len(text.splitlines()) == 8
+        assert KEY not in text
+        assert "Baltic" not in text  # answers, no prompts
 
     def test_another_model_is_asked_anew(self, tmp_path: Path, grader: Grader) -> None:
         files = documents(tmp_path / "in")
@@ -354,20 +356,6 @@ class TestDomains:
         told = train_classifier(context(grades, tmp_path / "model", labels=labels))
         assert told["labels"] == 300
         assert told["prompts"] == ["direct-en-v1", "direct-zh-v1"]
-
-
-class TestCache:
-    def test_the_first_answer_stays(self, tmp_path: Path) -> None:
-        first, second = RequestCache(tmp_path), RequestCache(tmp_path)
-        first.put("k", Reply("one", 1, 2))
-        second.put("k", Reply("two"))
-        assert first.get("k") == second.get("k") == Reply("one", 1, 2)
-        assert first.get("other") is None
-
-    def test_a_file_that_is_no_cache_is_a_clear_error(self, tmp_path: Path) -> None:
-        (tmp_path / "answers.sqlite").write_bytes(b"not a database" * 100)
-        with pytest.raises(StoreError, match="remove the damaged file"):
-            RequestCache(tmp_path)
 
 
 class TestClassifierStep:

@@ -5,16 +5,20 @@ import dataclasses
 import json
 import logging
 import pickle
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 from synthesis_small import ENGLISH, KEY, KEY_ENV, Endpoint, source
 
-from openseek.config.synthesis import RecipeConfig, SynthesisConfig, TeacherConfig
-from openseek.errors import ConfigError, PermanentError, TransientError
+from openseek.config.synthesis import RecipeConfig, SynthesisConfig
+from openseek.config.teachers import TeacherConfig
+from openseek.errors import ConfigError, OpenSeekError, PermanentError, TransientError
 from openseek.synthesis import RowFailure, build_teacher, generate
-from openseek.synthesis.openai_teacher import _retry_after
+from openseek.synthesis.recipes import simple_qa
+from openseek.synthesis.teacher import Asker
 
 QA = RecipeConfig(name="simple_qa", chars_per_item=300)
 CHAIN = RecipeConfig(name="long_cot_backward")
@@ -38,7 +42,7 @@ class TestAnswers:
         assert chained.usage["requests"] == 1 + 3 + 1 + 1
 
     def test_the_request_carries_model_sampling_and_key(self, endpoint: Endpoint) -> None:
-        run(endpoint, json_mode=True, temperature=0.1, max_tokens=99)
+        run(endpoint, structured="json_object", temperature=0.1, max_tokens=99)
         [body] = endpoint.server.seen
         assert endpoint.server.keys == [f"Bearer {KEY}"]
         assert (body["model"], body["temperature"], body["max_tokens"]) == ("tiny", 0.1, 99)
@@ -48,14 +52,14 @@ class TestAnswers:
         assert len(run(endpoint, n=20, concurrency=2)) == 20
         assert endpoint.server.served["ok"] == 20
 
-    @pytest.mark.parametrize("fault", ["429", "500", "503", "truncated", "reset"])
+    @pytest.mark.parametrize("fault", ["429", "429 0", "500", "503", "truncated", "reset", "cut"])
     def test_passing_faults_are_tried_again(self, endpoint: Endpoint, fault: str) -> None:
         endpoint.server.faults = [fault, fault]
         [outcome] = run(endpoint)
         assert outcome.failure == ""
         assert endpoint.server.served == {fault: 2, "ok": 1}
 
-    @pytest.mark.parametrize("fault", ["429", "500", "truncated", "reset"])
+    @pytest.mark.parametrize("fault", ["429", "500", "truncated", "reset", "cut"])
     def test_lasting_faults_end_in_a_transient_error(self, endpoint: Endpoint, fault: str) -> None:
         endpoint.server.always = fault
         with pytest.raises(TransientError, match="3 tries") as caught:
@@ -99,37 +103,82 @@ class TestAnswers:
     def test_nobody_listening_is_a_transient_error(self, endpoint: Endpoint) -> None:
         config = endpoint.teacher(max_tries=2)
         endpoint.stop()
-        with pytest.raises(TransientError, match="ConnectError"):
+        with pytest.raises(TransientError, match="ClientConnectorError"):
             generate([source(ENGLISH)], QA, SynthesisConfig(teacher=config))
 
 
-class TestRetryAfter:
-    @pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("0.5", 0.5), ("", 0), ("soon", 0)])
-    def test_seconds(self, value: str, seconds: float) -> None:
-        assert _retry_after(value) == seconds
+class TestSeveral:
+    @pytest.fixture
+    def second(self, endpoint: Endpoint) -> Iterator[Endpoint]:
+        running = Endpoint()
+        yield running
+        running.stop()
 
-    def test_dates(self) -> None:
-        import email.utils
-        import time
+    def pair(self, a: Endpoint, b: Endpoint, **given: Any) -> TeacherConfig:
+        both = ({"base_url": a.url, "weight": 3.0}, {"base_url": b.url})
+        return a.teacher(base_url="", api_key_env="", endpoints=both, **given)
 
-        assert 50 < _retry_after(email.utils.formatdate(time.time() + 60, usegmt=True)) <= 60
-        assert _retry_after(email.utils.formatdate(time.time() - 60, usegmt=True)) == 0
+    def go(self, config: TeacherConfig, n: int) -> list[Any]:
+        documents = [source(ENGLISH, id=f"d{i}") for i in range(n)]
+        return generate(documents, QA, SynthesisConfig(teacher=config))
 
-    def test_the_wait_is_what_the_server_asks_for(
-        self, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+    def test_requests_are_shared_by_weight(self, endpoint: Endpoint, second: Endpoint) -> None:
+        self.go(self.pair(endpoint, second, concurrency=200), 80)
+        a, b = endpoint.server.served["ok"], second.server.served["ok"]
+        assert a + b == 80
+        assert a > b > 0
+
+    @pytest.mark.parametrize("fault", ["500", "reset", "429", "401", "404"])
+    def test_one_that_fails_is_made_up_for_by_the_other(
+        self, endpoint: Endpoint, second: Endpoint, fault: str
     ) -> None:
-        waits: list[float] = []
+        endpoint.server.always = fault
+        config = self.pair(endpoint, second, backoff_s=60.0, concurrency=4)
+        outcomes = self.go(config, 30)
+        assert [o.failure for o in outcomes] == [""] * 30
+        assert second.server.served["ok"] == 30
+        assert endpoint.server.served[fault] <= 4  # those that were sent together; then it rests
 
-        async def note(seconds: float) -> None:
-            waits.append(seconds)
+    def test_all_of_them_down_ends_in_an_error(self, endpoint: Endpoint, second: Endpoint) -> None:
+        endpoint.server.always = second.server.always = "503"
+        with pytest.raises(TransientError, match="HTTP 503"):
+            self.go(self.pair(endpoint, second), 40)
+        sent = endpoint.server.served["503"] + second.server.served["503"]
+        assert sent < 40  # not every document tries its luck
 
-        import openseek.synthesis.openai_teacher as module
+    def test_all_keys_refused_is_a_config_error(self, endpoint: Endpoint, second: Endpoint) -> None:
+        endpoint.server.always = second.server.always = "401"
+        with pytest.raises(ConfigError, match="HTTP 401"):
+            self.go(self.pair(endpoint, second), 40)
 
-        monkeypatch.setattr(module, "_retry_after", lambda value: 30.0 if value else 0.0)
-        monkeypatch.setattr(module.asyncio, "sleep", note)
-        endpoint.server.faults = ["429", "500"]
-        run(endpoint, max_wait_s=20)
-        assert [w for w in waits if w] == [20.0]  # asked for 30, never more than max_wait_s
+
+class TestAsked:
+    def test_a_schema_goes_to_servers_that_hold_answers_to_it(self, endpoint: Endpoint) -> None:
+        run(endpoint, structured="json_schema")
+        [body] = endpoint.server.seen
+        held = body["response_format"]["json_schema"]
+        assert (held["name"], held["strict"]) == ("simple_qa-pairs", True)
+        assert held["schema"]["required"] == ["pairs"]
+
+    def test_free_text_ends_before_a_stop_text(self, endpoint: Endpoint) -> None:
+        async def say() -> tuple[str, int]:
+            teacher = build_teacher(endpoint.teacher(structured="json_schema"))
+            asker = Asker(teacher)
+            prompt = simple_qa.prompt(source(ENGLISH), 2)
+            text = await asker.say(prompt, stop=("```", "<|end|>"))
+            await teacher.close()
+            return text, asker.ledger.requests
+
+        assert asyncio.run(say()) == ("Sure!\n", 1)
+        [body] = endpoint.server.seen
+        assert body["stop"] == ["```", "<|end|>"]
+        assert "response_format" not in body
+
+    def test_a_request_that_is_late_is_sent_again(self, endpoint: Endpoint) -> None:
+        endpoint.server.faults = ["late"]
+        [outcome] = run(endpoint, timeout_s=0.3)
+        assert outcome.failure == ""
+        assert endpoint.server.served == {"late": 1, "ok": 1}
 
 
 class TestSecrets:
@@ -146,14 +195,29 @@ class TestSecrets:
         asyncio.run(teacher.close())
         assert not any(KEY in text for text in shown)
 
-    def test_no_prompt_is_logged_by_default(
-        self, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize(
+        "fault",
+        ["429", "429 0", "500", "reset", "truncated", "cut", "late", "shape", "chatty", "refusal",
+         "400", "401", "404"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("lasting", [False, True])
+    def test_no_fault_shows_key_prompt_document_or_answer(
+        self, endpoint: Endpoint, caplog: pytest.LogCaptureFixture, fault: str, lasting: bool
     ) -> None:
         caplog.set_level(logging.INFO)
-        endpoint.server.faults = ["500", "chatty"]
-        run(endpoint)
-        assert "HTTP 500" in caplog.text
-        assert "Baltic" not in caplog.text
+        if lasting:
+            endpoint.server.always = fault
+        else:
+            endpoint.server.faults = [fault]
+        told = ""
+        try:
+            outcomes = run(endpoint, timeout_s=0.2 if fault == "late" else 10, max_tries=2)
+            told = "".join(o.failure for o in outcomes)
+        except OpenSeekError as error:
+            told = "".join(traceback.format_exception(error))
+        shown = caplog.text + told
+        for secret in (KEY, "Baltic", "Rivers bring", "cannot answer in JSON", "study questions"):
+            assert secret not in shown
 
     def test_errors_show_no_key(self, endpoint: Endpoint) -> None:
         endpoint.server.always = "401"

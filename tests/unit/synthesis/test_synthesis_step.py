@@ -20,8 +20,9 @@ from openseek.config.synthesis import RecipeConfig, SynthesisConfig
 from openseek.corpus.document import DOCUMENT_SCHEMA, domain_of
 from openseek.corpus.shards import make_document, write_documents
 from openseek.errors import TransientError
-from openseek.synthesis import step
-from openseek.synthesis.step import draw, synthesise
+from openseek.synthesis import step, writing
+from openseek.synthesis.drawing import draw
+from openseek.synthesis.step import synthesise
 
 RECIPES = (
     RecipeConfig(name="simple_qa", chars_per_item=100),
@@ -162,7 +163,7 @@ class TestRows:
         files = FolderFiles(tmp_path / "in")
         metrics = synthesise(context(config, tmp_path / "out", documents=files))
         recipe = metrics["recipes"]["simple_qa"]
-        assert recipe["rejected"]["near_duplicate"] == recipe["kept"]
+        assert recipe["rejected"]["exact_duplicate"] == recipe["kept"]
 
     def test_rows_with_an_evaluation_item_are_rejected(
         self, tmp_path: Path, serial: Serial
@@ -267,41 +268,30 @@ class TestResume:
             written.append(path)
             return write_documents(path, documents)
 
-        monkeypatch.setattr(step, "write_documents", write_two)
+        monkeypatch.setattr(writing, "write_documents", write_two)
         with pytest.raises(KeyboardInterrupt):
             synthesise(context(CONFIG, tmp_path / "killed", documents=files))
-        monkeypatch.setattr(step, "write_documents", write_documents)
+        monkeypatch.setattr(writing, "write_documents", write_documents)
         assert synthesise(context(CONFIG, tmp_path / "killed", documents=files)) == whole
         assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
 
-    def test_no_request_of_a_finished_piece_is_sent_again(
-        self, tmp_path: Path, serial: Serial, endpoint: Endpoint
+    def test_an_endpoint_that_goes_away_fails_the_step_and_no_answer_is_lost(
+        self, tmp_path: Path, endpoint: Endpoint
     ) -> None:
-        teacher = endpoint.teacher(price_in=2.0, price_out=10.0)
+        teacher = endpoint.teacher(price_in=2.0, price_out=10.0, concurrency=1)
         config = CONFIG.model_copy(update={"teacher": teacher, "recipes": RECIPES[:1]})
         files = documents(tmp_path / "in")
-        serial.stop_after = 3
-        with pytest.raises(KeyboardInterrupt):
+        endpoint.server.faults = [""] * 12 + ["500"] * 100
+        with pytest.raises(TransientError):
             synthesise(context(config, tmp_path / "out", documents=files))
         assert endpoint.server.served["ok"] == 12
-        serial.stop_after = None
+        assert len(FolderOutput(tmp_path / "out").shards()) >= 2
+        endpoint.server.faults = []
         metrics = synthesise(context(config, tmp_path / "out", documents=files))
         assert endpoint.server.served["ok"] == metrics["requests"] == 18
+        assert metrics["ledger"]["simple_qa"]["sent"] == 6
         assert metrics["teacher"] == "tiny"
         assert metrics["cost_usd"] == pytest.approx(18 * (100 * 2 + 20 * 10) / 1e6)
         assert (
-            metrics["recipes"]["simple_qa"]["rejected"]["near_duplicate"] > 0
+            metrics["recipes"]["simple_qa"]["rejected"]["exact_duplicate"] > 0
         )  # one canned answer
-
-    def test_an_endpoint_that_stays_down_fails_the_step_and_keeps_what_is_done(
-        self, tmp_path: Path, serial: Serial, endpoint: Endpoint
-    ) -> None:
-        config = CONFIG.model_copy(update={"teacher": endpoint.teacher(), "recipes": RECIPES[:1]})
-        files = documents(tmp_path / "in")
-        serial.stop_after = 2
-        with pytest.raises(KeyboardInterrupt):
-            synthesise(context(config, tmp_path / "out", documents=files))
-        serial.stop_after, endpoint.server.always = None, "500"
-        with pytest.raises(TransientError):
-            synthesise(context(config, tmp_path / "out", documents=files))
-        assert len(FolderOutput(tmp_path / "out").shards()) == 2

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from synthesis_small import ENGLISH
 
-from openseek.config.synthesis import VerificationConfig
-from openseek.synthesis import NearDuplicates, Row, check_row
-from openseek.synthesis.verification import copy_share, leans_on_text
+from openseek.config.verification import VerificationConfig
+from openseek.synthesis import Row, check_row
+from openseek.synthesis.verification.alone import leans_on_text
+from openseek.synthesis.verification.copying import copy_share
 
 CONFIG = VerificationConfig()
 QUERY = "Why do the deep basins of the Baltic Sea lose their oxygen?"
@@ -46,6 +46,11 @@ def test_a_teacher_that_copies_by_nature_is_not_blamed_for_it_unless_asked() -> 
         ("What does the author say about salt?", "en", True),
         ("What is it made of?", "en", True),
         ("Which figure is shown above?", "en", True),
+        ("What does the function below return?", "en", True),
+        ("How does the code given below sort?", "en", True),
+        ("Which step of the proof above, if any, fails?", "en", True),
+        ("Why does salt water stay below fresh water?", "en", False),
+        ("How high above the sea is the lake?", "en", False),
         ("What is the salinity of the Baltic Sea?", "en", False),
         ("What is a text editor?", "en", False),
         ("Why is it that the salinity is low?", "en", False),
@@ -66,28 +71,3 @@ def test_copy_share_counts_n_grams() -> None:
     half = " ".join(words[:15] + [f"x{i}" for i in range(8)])
     assert copy_share(half, document, 8) == pytest.approx(8 / 16)
     assert copy_share("", document, 8) == 0.0
-
-
-def test_near_duplicates_agree_with_a_naive_comparison() -> None:
-    """Edited copies at several distances: found where the true Jaccard similarity says so."""
-    rng = np.random.default_rng(7)
-    texts: list[str] = []
-    for _ in range(40):
-        words = [f"w{n}" for n in rng.integers(0, 300, 60)]
-        texts.append(" ".join(words))
-        for edits in (1, 2, 8, 20):
-            copy = list(words)
-            for at in rng.integers(0, 60, edits):
-                copy[at] = f"v{at}"
-            texts.append(" ".join(copy))
-    duplicates, kept, wrong = NearDuplicates(0.8), list[set[tuple[str, ...]]](), 0
-    for text in texts:
-        words = text.split()
-        shingles = {tuple(words[i : i + 3]) for i in range(len(words) - 2)}
-        similar = any(len(shingles & k) >= 0.8 * len(shingles | k) for k in kept)
-        found = duplicates.seen(text)
-        wrong += found != similar
-        if not found:
-            kept.append(shingles)
-    assert wrong <= 1  # MinHash bands may miss one in some hundred, and never find too many
-    assert len(kept) < len(texts)

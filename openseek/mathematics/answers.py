@@ -8,10 +8,10 @@ run for hours on an expression that a model made up, and no signal stops it insi
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from openseek.evaluation.math_equality import symbolically_equal
+from openseek.mathematics.equality import symbolically_equal
 
 _SAID = (
     re.compile(r"(?i)(?:final answer|the answer|answer)\s*(?:is|:|=)\s*:?\s*\$?([^\n$]+)"),
@@ -58,13 +58,20 @@ def final_answer(text: str) -> str:
     Returns:
         The answer as it is written; empty if there is none.
     """
+    if found := concluded(text):
+        return found
+    numbers = _NUMBER.findall(text)
+    return str(numbers[-1]) if numbers else ""
+
+
+def concluded(text: str) -> str:
+    """Return the answer that a solution names as such: boxed, else as said; empty without one."""
     if (found := boxed(text)) is not None:
         return found
     for pattern in _SAID:
         if matches := pattern.findall(text):
             return str(matches[-1]).partition(". ")[0].strip().rstrip(".")
-    numbers = _NUMBER.findall(text)
-    return str(numbers[-1]) if numbers else ""
+    return ""
 
 
 def normal(answer: str) -> str:
@@ -93,12 +100,14 @@ def number(text: str) -> Fraction | None:
     return Fraction(top) / below if below else None
 
 
-def equal(given: str, wanted: str) -> bool:
+def equal(given: str, wanted: str, algebra: Callable[[str, str], bool] | None = None) -> bool:
     """Tell whether two answers are the same mathematically.
 
     Args:
         given: The model's answer, as extracted.
         wanted: The right one.
+        algebra: What compares expressions that neither text nor numbers decide; None: this
+            process's own child (`symbolically_equal`).
 
     Returns:
         True if they agree as text, as numbers (1/2 and 0.5), member by member (tuples, sets,
@@ -120,11 +129,11 @@ def equal(given: str, wanted: str) -> bool:
         if any(o in {"()", "[)", "(]", "[]"} for o in outer) and outer[0] != outer[1]:
             return False
         if outer[1] in {"()", "[]", "[)", "(]"}:
-            return all(equal(a, b) for a, b in zip(parts, others, strict=True))
-        return all(any(equal(a, b) for b in others) for a in parts) and all(
-            any(equal(a, b) for a in parts) for b in others
+            return all(equal(a, b, algebra) for a, b in zip(parts, others, strict=True))
+        return all(any(equal(a, b, algebra) for b in others) for a in parts) and all(
+            any(equal(a, b, algebra) for a in parts) for b in others
         )
-    return symbolically_equal(left, right)
+    return (algebra or symbolically_equal)(left, right)
 
 
 def _members(text: str) -> list[str]:

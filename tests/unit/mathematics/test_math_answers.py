@@ -2,10 +2,10 @@
 
 import pytest
 
-from openseek.evaluation import math_equality
 from openseek.evaluation.catalog import BENCHMARKS
-from openseek.evaluation.math_answers import boxed, equal, final_answer, same_answer
-from openseek.evaluation.math_equality import Algebra
+from openseek.mathematics import equality as math_equality
+from openseek.mathematics.answers import boxed, equal, final_answer, same_answer
+from openseek.mathematics.equality import Algebra
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_boxes_nest():
     ],
 )  # fmt: skip
 def test_what_text_and_numbers_decide(one, other, same, monkeypatch):
-    monkeypatch.setattr("openseek.evaluation.math_answers.symbolically_equal", lambda *_: False)
+    monkeypatch.setattr("openseek.mathematics.answers.symbolically_equal", lambda *_: False)
     assert equal(one, other) is same
     assert equal(other, one) is same
 

@@ -1,4 +1,4 @@
-"""Algebra in a process that can be killed: `python -m openseek.evaluation.math_equality`.
+"""Algebra in a process that can be killed: `python -m openseek.mathematics.equality`.
 
 The process reads lines of JSON `[left, right]` from stdin and answers `true` or `false`. Each pair
 may take `CPU_S` seconds of its own time, so that a busy machine gives the same scores; then the
@@ -30,9 +30,17 @@ MAX_CHARS = 400
 
 
 class Algebra:
-    """A child process that compares expressions, started when it is first needed."""
+    """A child process that compares expressions, started when it is first needed.
 
-    def __init__(self) -> None:
+    Args:
+        cpu_s: Seconds of processor time for one pair.
+        wait_s: Seconds of waiting for one pair, after which the process is taken for stuck.
+    """
+
+    def __init__(self, cpu_s: int = CPU_S, wait_s: float = TIMEOUT_S) -> None:
+        self.cpu_s, self.wait_s = cpu_s, wait_s
+        self.killed = 0
+        """Pairs that ended the process or hung it."""
         self._child: subprocess.Popen[bytes] | None = None
 
     def equal(self, left: str, right: str) -> bool:
@@ -48,8 +56,9 @@ class Algebra:
         except BrokenPipeError:
             self.close()
             return False
-        answer = self._line()
+        answer = self._line(self.wait_s)
         if answer is None:
+            self.killed += 1
             self.close()
         return answer == "true"
 
@@ -67,11 +76,11 @@ class Algebra:
         if self._child is None or self._child.poll() is not None:
             self.close()
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "openseek.evaluation.math_equality"],
+                [sys.executable, "-m", "openseek.mathematics.equality", str(self.cpu_s)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )  # fmt: skip
-            if self._line() != "ready":
+            if self._line(TIMEOUT_S) != "ready":
                 self.close()
                 raise PermanentError(
                     "the process that compares expressions does not start",
@@ -79,13 +88,13 @@ class Algebra:
                 )
         return self._child
 
-    def _line(self) -> str | None:
+    def _line(self, wait_s: float) -> str | None:
         """Return the next line of the child's output; None if it ended or is stuck."""
         assert self._child is not None
         assert self._child.stdout is not None
         with selectors.DefaultSelector() as waiting:
             waiting.register(self._child.stdout, selectors.EVENT_READ)
-            if not waiting.select(TIMEOUT_S):
+            if not waiting.select(wait_s):
                 return None
         return self._child.stdout.readline().decode().strip() or None
 
@@ -122,14 +131,15 @@ def _compare(left: str, right: str) -> bool:
     return bool(sympy.simplify(one - other) == 0)
 
 
-def _limit_time() -> None:
+def _limit_time(cpu_s: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = math.ceil(used.ru_utime + used.ru_stime) + CPU_S
+    soft = math.ceil(used.ru_utime + used.ru_stime) + cpu_s
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 
 def main() -> None:
     """Answer pairs until stdin ends."""
+    cpu_s = int(sys.argv[1]) if len(sys.argv) > 1 else CPU_S
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print
     _compare("x^2+2x+1", "(x+1)^2")  # imports, and what sympy builds when it is first used
@@ -138,7 +148,7 @@ def main() -> None:
     answers.write("ready\n")
     answers.flush()
     for line in sys.stdin:
-        _limit_time()
+        _limit_time(cpu_s)
         try:
             found = _compare(*json.loads(line))
         except Exception:  # parsers of model output fail in many ways; what cannot be read differs
