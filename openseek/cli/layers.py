@@ -240,6 +240,10 @@ def synth(
     section = _section(
         "openseek.config.synthesis:SynthesisConfig", set_, teacher=teacher, recipes=recipes
     )
+    from openseek.config.runtime import RuntimeConfig
+    from openseek.synthesis.pinning import pin
+
+    section = pin(section, RuntimeConfig())
     function = "openseek.synthesis.step:synthesise"
     labels = (text, category, lang)
     told = _on_documents(function, section, input_, out, labels, workers, json_)

@@ -58,6 +58,12 @@ class SynthesisConfig(Section):
         64, description="Documents a shard: what a kill loses at most of a worker's answers.", ge=1
     )
 
+    digests: dict[str, str] = Field(
+        {},
+        description="Digests of the files and folders that are named by path; taken when a run "
+        "starts, so that another content is another result.",
+    )
+
     @model_validator(mode="after")
     def _once(self) -> SynthesisConfig:
         names = [r.name for r in self.recipes]

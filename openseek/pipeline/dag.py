@@ -213,6 +213,7 @@ def _data_nodes(config: PipelineConfig) -> Iterable[Node]:
         "openseek.synthesis.step:synthesise",
         config.synthesis_step(),
         {**documents, "benchmarks": Input("benchmarks")},
+        pin="openseek.synthesis.pinning:pin",
         about="make question-answer pairs and chains of thought",
     )
     texts = {**documents, "synthetic": Input("synthesise")}

@@ -12,7 +12,7 @@ verification        what a row must pass: the cascade of checks
 outcomes            answers on disk
 summary             yield, cost and samples, for the report
 drawing, writing    documents for a recipe; its rows, checked and published
-step                the step `synthesise`
+step                the step `synthesise` (pinning: its identity holds what paths name)
 labelling           the step `label`: grades (grading) and domains (topics) of a sample
 """
 
