@@ -111,7 +111,7 @@ def grouped(
     """Return each token's weighted sum over its experts: the fast kernel."""
     weights_N = weights_SK.flatten().to(x_SD.dtype)
     weights_M = weights_N.new_zeros(p.token_M.numel()).index_copy(0, p.row_N, weights_N)
-    return _Grouped.apply(x_SD, weights_M, gate_up_E2FD, down_EDF, p)  # type: ignore[no-untyped-call]
+    return _Grouped.apply(x_SD, weights_M, gate_up_E2FD, down_EDF, p)
 
 
 def loop(

@@ -70,7 +70,7 @@ class RMSNorm(nn.Module):
         """Normalise the last dimension."""
         eager = torch.is_grad_enabled() and not torch.compiler.is_compiling()
         if eager and x_BTD.device.type == "cpu":
-            return _CpuRmsNorm.apply(x_BTD, self.weight, self.eps)  # type: ignore[no-untyped-call]
+            return _CpuRmsNorm.apply(x_BTD, self.weight, self.eps)
         return F.rms_norm(x_BTD, self.weight.shape, self.weight, self.eps)
 
 
@@ -203,5 +203,5 @@ def rotate(x_BTHR: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     if torch.compiler.is_compiling():  # fuses these itself, and cannot follow views as outputs
         x, y = x_BTHR[..., 0::2], x_BTHR[..., 1::2]
         return torch.cat([x * cos - y * sin, y * cos + x * sin], dim=-1)
-    out: Tensor = _Rotate.apply(x_BTHR, cos, sin)  # type: ignore[no-untyped-call]
+    out: Tensor = _Rotate.apply(x_BTHR, cos, sin)
     return out

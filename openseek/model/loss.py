@@ -107,6 +107,6 @@ def linear_cross_entropy(
     """
     if not torch.is_grad_enabled():
         h_SD, weight_VD = h_SD.detach(), weight_VD.detach()
-    out = _LinearCrossEntropy.apply(h_SD, weight_VD, labels_S)  # type: ignore[no-untyped-call]
+    out = _LinearCrossEntropy.apply(h_SD, weight_VD, labels_S)
     mean, losses_S = out
     return mean, losses_S

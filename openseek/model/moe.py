@@ -59,7 +59,7 @@ class Router(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         exact = self.e_score_correction_bias
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)
         # Steps of 1e-3 vanish in bf16: whatever type the module is cast to, the bias stays fp32.
         moved = self.e_score_correction_bias
         if moved.dtype != torch.float32:

@@ -64,7 +64,7 @@ class _Exchange(torch.autograd.Function):
 
 
 def _exchange(rows: Tensor, sent: list[int], received: list[int], group: Any) -> Tensor:
-    out: Tensor = _Exchange.apply(rows, sent, received, group)  # type: ignore[no-untyped-call]
+    out: Tensor = _Exchange.apply(rows, sent, received, group)
     return out
 
 
@@ -137,12 +137,12 @@ class ParallelExperts(nn.Module):
         counts_E = torch.bincount(flat_N, minlength=self.n_experts)
         sent, received, experts_M = self._plan(counts_E)
         group = self.group.group
-        spread: Tensor = _Spread.apply(x_SD, order_N, row_N)  # type: ignore[no-untyped-call]
+        spread: Tensor = _Spread.apply(x_SD, order_N, row_N)
         weights_N1 = weights_SK.flatten()[order_N].unsqueeze(1)
         rows = _exchange(spread, sent, received, group)
         weights = _exchange(weights_N1, sent, received, group)
         back = _exchange(self._run(rows, weights, experts_M), received, sent, group)
-        y_SD: Tensor = _Combine.apply(back, order_N, row_N, x_SD.shape[0])  # type: ignore[no-untyped-call]
+        y_SD: Tensor = _Combine.apply(back, order_N, row_N, x_SD.shape[0])
         return y_SD, counts_E
 
     def _plan(self, counts_E: Tensor) -> tuple[list[int], list[int], Tensor]:

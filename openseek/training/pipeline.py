@@ -99,7 +99,7 @@ class Block(nn.Module):
                 both = torch.stack([stats.balance, stats.z]).detach()
                 self.router_losses = self.router_losses.to(both.device) + both
                 cast(MoE, self.layer.mlp).tokens_per_expert += stats.counts_E
-            x_BTD = _AddLoss.apply(x_BTD, loss, 1.0 / self.n_micro)  # type: ignore[no-untyped-call]
+            x_BTD = _AddLoss.apply(x_BTD, loss, 1.0 / self.n_micro)
         return x_BTD, doc_BT
 
     def _run(self, x_BTD: Tensor, packing: Packing) -> tuple[Tensor, RouterStats | None]:
