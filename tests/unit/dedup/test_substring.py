@@ -88,6 +88,7 @@ def test_random_text_of_two_letters_at_many_lengths() -> None:
             assert [cut_bytes(t, c.spans) for t, c in zip(texts, found, strict=True)] == expected
 
 
+@pytest.mark.slow
 def test_ten_megabytes_without_a_space() -> None:
     rng = np.random.default_rng(2)
     blob = rng.integers(97, 123, 5_000_000, dtype=np.uint8).tobytes().decode()

@@ -176,6 +176,7 @@ def _with_one_odd_key(step, index, with_):
     return dataclasses.replace(step, metrics=metrics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_", [None, 3, [None], {"a": None}, [{"a": [1]}]], ids=repr)
 def test_any_metric_may_have_another_shape(with_):
     steps = full_run().steps

@@ -328,6 +328,7 @@ class TestDomains:
         }  # fmt: skip
         assert metrics["grades"] == {"en": [0, 0, 0, 0, 2, 0], "zh": [0, 0, 0, 0, 2, 0]}
 
+    @pytest.mark.slow
     def test_both_classifiers_learn_from_one_folder_of_labels(
         self, tmp_path: Path, grader: Grader
     ) -> None:

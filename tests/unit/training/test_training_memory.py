@@ -73,6 +73,7 @@ def test_what_cannot_work_is_refused_with_its_reason(fields, reason):
         TrainConfig.model_validate(fields)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zero_stage", [2, 3])
 def test_one_micro_batch_on_one_rank_loses_nothing_by_gradients_in_bf16(tmp_path, zero_stage):
     once = {"batch_sequences": 4, "micro_batch": 4, "precision": "bf16", "zero_stage": zero_stage}
