@@ -83,7 +83,8 @@ def validate_section(model: type[S], raw: Mapping[str, Any], where: str, mend: s
         return model.model_validate(raw)
     except ValidationError as error:
         told = "; ".join(explain(error, model))
-        mend = "" if "known keys:" in told else mend
+        whole = all(not e["loc"] for e in error.errors())  # such a message says what to change
+        mend = "" if whole or "known keys:" in told else mend
         raise ConfigError(told, where=where, mend=mend) from None
 
 
@@ -197,7 +198,7 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
     if error["type"] == "missing":
         return f"{key}: required and not given; add it"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}{shown}"
+    return f"{key}: {message}{shown}" if key else message
 
 
 def _known_keys(model: type[BaseModel], loc: Iterable[str]) -> list[str]:
