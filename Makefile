@@ -69,6 +69,7 @@ BENCH_CORPUS ?= .openseek/bench-corpus
 bench: setup $(BENCH)/.installed
 	$(BIN)/openseek data ingest benchmarks/sources.yaml $(BENCH_CORPUS)
 	$(BIN)/python benchmarks/data.py $(BENCH_CORPUS)
+	$(BIN)/python benchmarks/synthesis.py
 
 clean:
 	rm -rf $(VENV) $(BENCH) .openseek
