@@ -10,8 +10,9 @@ from typing import Any
 from openseek.config.teachers import TeacherConfig
 from openseek.errors import OpenSeekError
 from openseek.synthesis.budget import Budget
-from openseek.synthesis.request_cache import Answer, RequestCache, request_key
+from openseek.synthesis.request_cache import Answer, Entry, RequestCache, request_key
 from openseek.synthesis.teacher import Message, Prompt, Reply, RowFailure, Teacher
+from openseek.synthesis.together import Together
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class CachedTeacher:
         self._budget = budget or Budget(config)
         self._under_way: dict[str, asyncio.Task[Answer]] = {}
         self._sharing: asyncio.Task[None] | None = None
+        if cache is not None:
+            self._get, self._put = Together(cache.get), Together(cache.put)
 
     async def complete(self, prompt: Prompt, messages: tuple[Message, ...]) -> Reply:
         """Return the kept answer, or ask and keep it; see `Teacher.complete`.
@@ -53,7 +56,7 @@ class CachedTeacher:
         key = request_key(self._config, prompt, messages)
         recipe = prompt.kind.split("/")[0]
         self.counts[recipe, "requests"] += 1
-        answer = self._cache.get(key) if self._cache is not None else None
+        answer: Answer | None = await self._get(key) if self._cache is not None else None
         if answer is not None and not (answer.refused and self._config.retry_refused):
             self._count(recipe, "reused", answer.reply)
         else:
@@ -79,7 +82,7 @@ class CachedTeacher:
             except RowFailure as failure:
                 answer = Answer(Reply(""), failure.reason)
             if self._cache is not None:
-                self._cache.put(key, answer, prompt.kind, self.name)
+                await self._put(Entry.of(key, answer, prompt.kind, self.name))
             self._count(recipe, "sent", answer.reply)
         if answer.refused:
             self.counts[recipe, "refused"] += 1

@@ -20,7 +20,8 @@ import socket
 import sqlite3
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -57,6 +58,31 @@ class Answer:
 
     reply: Reply
     refused: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is kept of a request.
+
+    Attributes:
+        key: See `request_key`.
+        line: JSON of the answer, its tokens, the prompt's kind and the model.
+        refused: Whether it is a permanent refusal.
+    """
+
+    key: str
+    line: str
+    refused: bool
+
+    @classmethod
+    def of(cls, key: str, answer: Answer, kind: str, model: str) -> Entry:
+        """Lay out an answer; kind and model are for whoever reads a segment."""
+        reply = answer.reply
+        line: dict[str, Any] = {"key": key, "kind": kind, "model": model}
+        line["tokens"] = [reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens]
+        line |= {"refused": answer.refused} if answer.refused else {"text": reply.text}
+        # In ASCII: also of texts that are no valid Unicode.
+        return cls(key, json.dumps(line), bool(answer.refused))
 
 
 class RequestCache:
@@ -99,31 +125,30 @@ class RequestCache:
         db.execute("PRAGMA synchronous=NORMAL")  # survives a kill of the process
         return db
 
-    def get(self, key: str) -> Answer | None:
-        """Return what came of a request, if it was answered."""
-        with self._lock, closing(
-            self._db.execute("SELECT line FROM answers WHERE key = ?", (key,))
-        ) as found:  # fmt: skip
-            row = found.fetchone()
-        return _read(json.loads(row[0])) if row else None
+    def get(self, keys: Sequence[str]) -> list[Answer | None]:
+        """Return what came of each request, None where it was not answered."""
+        with self._transaction("BEGIN") as db:
+            select = "SELECT line FROM answers WHERE key = ?"
+            rows = [db.execute(select, (key,)).fetchone() for key in keys]
+        return [_read(json.loads(row[0])) if row else None for row in rows]
 
-    def put(self, key: str, answer: Answer, kind: str, model: str) -> None:
-        """Keep what came of a request; the first answer stays.
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Keep what came of requests; the first answer of each stays."""
+        with self._transaction("BEGIN IMMEDIATE") as db:
+            db.executemany(_PUT, [(e.key, e.line, e.refused, 0) for e in entries])
+        self._fresh_bytes += sum(len(e.line) for e in entries)
 
-        Args:
-            key: See `request_key`.
-            answer: What came of it.
-            kind: The prompt's kind, for whoever reads a segment.
-            model: The model, likewise.
-        """
-        reply = answer.reply
-        line: dict[str, Any] = {"key": key, "kind": kind, "model": model}
-        line["tokens"] = [reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens]
-        line |= {"refused": answer.refused} if answer.refused else {"text": reply.text}
-        text = json.dumps(line)  # in ASCII: also of texts that are no valid Unicode
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        """Hold the lock and a transaction; what fails in it changes nothing."""
         with self._lock:
-            self._db.execute(_PUT, (key, text, int(bool(answer.refused)), 0))
-            self._fresh_bytes += len(text)
+            self._db.execute(begin)
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
 
     @property
     def due(self) -> bool:
@@ -175,11 +200,9 @@ class RequestCache:
             except (FileNotFoundError, ValueError, KeyError, EOFError, OSError):
                 log.warning("request_cache=damaged segment=%s", entry.path)
                 continue
-            with self._lock:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.executemany(_PUT, lines)
-                self._db.execute("INSERT OR IGNORE INTO segments VALUES (?)", (name,))
-                self._db.execute("COMMIT")
+            with self._transaction("BEGIN IMMEDIATE") as db:
+                db.executemany(_PUT, lines)
+                db.execute("INSERT OR IGNORE INTO segments VALUES (?)", (name,))
             new += 1
         return new
 

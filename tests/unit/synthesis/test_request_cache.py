@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from pydantic import BaseModel
 
 from openseek.config.teachers import TeacherConfig
 from openseek.errors import StoreError
-from openseek.synthesis.request_cache import Answer, RequestCache, cache_root, request_key
+from openseek.synthesis.request_cache import Answer, Entry, RequestCache, cache_root, request_key
 from openseek.synthesis.teacher import Prompt, Reply
 
 TEACHER = TeacherConfig(kind="openai", model="m", base_url="http://127.0.0.1:1/v1")
@@ -19,7 +20,11 @@ class Shape(BaseModel):
 
 
 def put(cache: RequestCache, key: str, text: str, refused: str = "") -> None:
-    cache.put(key, Answer(Reply(text, 1, 2, 3), refused), "qa/pairs", "m")
+    cache.put([Entry.of(key, Answer(Reply(text, 1, 2, 3), refused), "qa/pairs", "m")])
+
+
+def get(cache: RequestCache, key: str) -> Answer | None:
+    return cache.get([key])[0]
 
 
 class TestJournal:
@@ -27,16 +32,16 @@ class TestJournal:
         first, second = RequestCache(str(tmp_path)), RequestCache(str(tmp_path))
         put(first, "k", "one")
         put(second, "k", "two")
-        assert first.get("k") == second.get("k") == Answer(Reply("one", 1, 2, 3))
-        assert first.get("other") is None
+        assert get(first, "k") == get(second, "k") == Answer(Reply("one", 1, 2, 3))
+        assert get(first, "other") is None
 
     def test_an_answer_beats_a_refusal_and_not_the_other_way_round(self, tmp_path: Path) -> None:
         cache = RequestCache(str(tmp_path))
         put(cache, "k", "", "refused")
-        assert cache.get("k") == Answer(Reply("", 1, 2, 3), "refused")
+        assert get(cache, "k") == Answer(Reply("", 1, 2, 3), "refused")
         put(cache, "k", "yes")
         put(cache, "k", "", "refused")
-        assert cache.get("k") == Answer(Reply("yes", 1, 2, 3))
+        assert get(cache, "k") == Answer(Reply("yes", 1, 2, 3))
 
     def test_a_file_that_is_no_cache_is_a_clear_error(self, tmp_path: Path) -> None:
         name = RequestCache(str(tmp_path / "good")).path.name
@@ -45,11 +50,20 @@ class TestJournal:
         with pytest.raises(StoreError, match="remove the damaged file"):
             RequestCache(str(tmp_path / "bad"))
 
+    def test_what_fails_keeps_nothing_and_blocks_nothing(self, tmp_path: Path) -> None:
+        cache = RequestCache(str(tmp_path))
+        entry = Entry.of("k", Answer(Reply("yes", 1, 2, 3)), "qa/pairs", "m")
+        with pytest.raises(sqlite3.Error):
+            cache.put([entry, Entry("bad", ("no", "text"), False)])  # type: ignore[arg-type]
+        assert get(cache, "k") is None
+        cache.put([entry])
+        assert get(cache, "k") == Answer(Reply("yes", 1, 2, 3))
+
     def test_any_text_comes_back(self, tmp_path: Path) -> None:
         cache = RequestCache(str(tmp_path))
         put(cache, "k", "长江\ud800\x00\u2028\n}")
         cache.close()
-        assert RequestCache(str(tmp_path)).get("k") == Answer(
+        assert get(RequestCache(str(tmp_path)), "k") == Answer(
             Reply("长江\ud800\x00\u2028\n}", 1, 2, 3)
         )
 
@@ -66,10 +80,9 @@ class TestSegments:
         put(here, "late", "not shared yet")
         here.path.rename(tmp_path / "other-machine.sqlite")
         there = RequestCache(root)
-        assert [there.get(f"k{i}") for i in range(5)] == [
-            Answer(Reply(f"text {i}", 1, 2, 3)) for i in range(5)
-        ]
-        assert there.get("late") is None
+        found = there.get([f"k{i}" for i in range(5)])
+        assert found == [Answer(Reply(f"text {i}", 1, 2, 3)) for i in range(5)]
+        assert get(there, "late") is None
         assert there.read_segments() == 0
 
     def test_a_remote_store_keeps_segments_and_a_local_folder_the_journal(
@@ -82,8 +95,8 @@ class TestSegments:
         cache.close()
         assert cache.path.is_relative_to(tmp_path / "a")
         again = RequestCache(root, tmp_path / "b")
-        assert again.get("k") == Answer(Reply("text", 1, 2, 3))
-        assert again.get("no") == Answer(Reply("", 1, 2, 3), "bad_request")
+        assert get(again, "k") == Answer(Reply("text", 1, 2, 3))
+        assert get(again, "no") == Answer(Reply("", 1, 2, 3), "bad_request")
 
     def test_close_shares_what_is_left(self, tmp_path: Path) -> None:
         cache = RequestCache(str(tmp_path))
@@ -101,7 +114,7 @@ class TestSegments:
         cache.path.unlink()
         [segment] = (tmp_path / "segments").iterdir()
         segment.write_bytes(segment.read_bytes()[:-10])
-        assert RequestCache(str(tmp_path)).get("k") is None
+        assert get(RequestCache(str(tmp_path)), "k") is None
         assert "damaged" in caplog.text
 
     def test_a_kill_between_a_segment_and_its_record_doubles_nothing(self, tmp_path: Path) -> None:
@@ -112,7 +125,7 @@ class TestSegments:
         cache._db.execute("DELETE FROM segments")
         cache.close()
         assert len(list((tmp_path / "segments").iterdir())) == 1
-        assert RequestCache(str(tmp_path)).get("k") == Answer(Reply("text", 1, 2, 3))
+        assert get(RequestCache(str(tmp_path)), "k") == Answer(Reply("text", 1, 2, 3))
 
 
 class TestKey:
