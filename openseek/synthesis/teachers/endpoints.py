@@ -200,6 +200,7 @@ class EndpointTeacher:
                 connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
                 timeout=aiohttp.ClientTimeout(total=self.config.timeout_s),
                 headers={"User-Agent": "openseek"},
+                cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=bool(getproxies()),
             )
         return self._session
