@@ -40,7 +40,7 @@ demo: setup
 	$(BIN)/openseek run $(CONFIG)
 
 test: test-fast
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n $(TEST_PROCESSES) --dist loadfile
 
 test-fast: setup
 	$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile

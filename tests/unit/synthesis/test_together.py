@@ -49,7 +49,7 @@ def test_a_fault_reaches_everybody_who_asked() -> None:
 
 def test_one_who_goes_away_takes_nothing_from_the_others() -> None:
     async def main() -> int:
-        together = Together(lambda things: list(things))
+        together = Together(sorted)
         gone, stays = together(1), together(2)
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
