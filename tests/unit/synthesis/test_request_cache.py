@@ -98,6 +98,19 @@ class TestSegments:
         assert get(again, "k") == Answer(Reply("text", 1, 2, 3))
         assert get(again, "no") == Answer(Reply("", 1, 2, 3), "bad_request")
 
+    @pytest.mark.s3
+    def test_machines_share_answers_through_s3(self, s3_env: str, tmp_path: Path) -> None:
+        here = RequestCache(f"{s3_env}/requests", tmp_path / "here")
+        put(here, "k", "长江")
+        put(here, "no", "", "bad_request")
+        assert here.share() == 2
+        there = RequestCache(f"{s3_env}/requests", tmp_path / "there")
+        assert get(there, "k") == Answer(Reply("长江", 1, 2, 3))
+        put(there, "later", "text")
+        there.close()
+        assert here.read_segments() == 1
+        assert get(here, "later") == Answer(Reply("text", 1, 2, 3))
+
     def test_close_shares_what_is_left(self, tmp_path: Path) -> None:
         cache = RequestCache(str(tmp_path))
         put(cache, "k", "text")
