@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -17,6 +17,12 @@ def _checked(url: str) -> str:
     if parts.username or parts.password or parts.query:
         raise ValueError("base_url holds credentials or a query; name the key in api_key_env")
     return url.rstrip("/")
+
+
+_OURS = {
+    "model", "messages", "temperature", "top_p", "max_tokens", "stop", "seed", "response_format",
+    "stream", "n",
+}  # fmt: skip
 
 
 class EndpointConfig(Section):
@@ -58,6 +64,11 @@ class TeacherConfig(Section):
         description="What the server is asked to hold answers to. none: the prompt alone; "
         "json_object: any JSON object; json_schema: the answer's schema (OpenAI, vLLM, llama.cpp); "
         "json_object_schema: the same as llama-cpp-python spells it.",
+    )
+    extra: dict[str, Any] = Field(
+        default_factory=dict,
+        description="openai: further fields of every request's body, such as repeat_penalty or "
+        "chat_template_kwargs. No place for secrets: it is in the run's record.",
     )
     path: str = runtime("", "Local kinds: folder, .gguf file or hub id. Empty: `model`.")
     base_url: str = runtime("", "Root of the endpoint, such as http://127.0.0.1:8000/v1.")
@@ -122,6 +133,10 @@ class TeacherConfig(Section):
     def _endpoint(self) -> TeacherConfig:
         if self.kind == "openai" and not (self.model and (self.base_url or self.endpoints)):
             raise ValueError("kind=openai needs model and base_url; set both, or kind=extractive")
+        if self.extra and self.kind != "openai":
+            raise ValueError("extra holds fields of requests to an endpoint; kind=openai only")
+        if ours := sorted(_OURS & set(self.extra)):
+            raise ValueError(f"extra may not hold {', '.join(ours)}: that is set elsewhere")
         if self.base_url and self.endpoints:
             raise ValueError("base_url beside endpoints; make it one of the endpoints")
         if self.kind not in ("extractive", "openai") and not self.model:

@@ -10,7 +10,7 @@ from typing import Any
 from openseek.config.teachers import TeacherConfig
 from openseek.errors import OpenSeekError
 from openseek.synthesis.budget import Budget
-from openseek.synthesis.request_cache import Answer, Entry, RequestCache, request_key
+from openseek.synthesis.request_cache import Answer, Entry, RequestCache, asked_of, request_key
 from openseek.synthesis.teacher import Message, Prompt, Reply, RowFailure, Teacher
 from openseek.synthesis.together import Together
 
@@ -42,6 +42,7 @@ class CachedTeacher:
         self.counts: Counter[tuple[str, str]] = Counter()
         self._teacher, self._config, self._cache = teacher, config, cache
         self._budget = budget or Budget(config)
+        self._identity = asked_of(config)
         self._under_way: dict[str, asyncio.Task[Answer]] = {}
         self._sharing: asyncio.Task[None] | None = None
         if cache is not None:
@@ -53,7 +54,7 @@ class CachedTeacher:
         Raises:
             BudgetError: `max_cost_usd` does not allow the request.
         """
-        key = request_key(self._config, prompt, messages)
+        key = request_key(self._identity, prompt, messages)
         recipe = prompt.kind.split("/")[0]
         self.counts[recipe, "requests"] += 1
         answer: Answer | None = await self._get(key) if self._cache is not None else None

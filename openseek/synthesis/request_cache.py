@@ -20,7 +20,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -225,11 +225,23 @@ def _read(line: dict[str, Any]) -> Answer:
     return Answer(Reply(line.get("text", ""), *line["tokens"]), line.get("refused", ""))
 
 
-def request_key(config: TeacherConfig, prompt: Prompt, messages: tuple[Message, ...]) -> str:
-    """Digest a request: what is asked of which model, how it samples, and which wording asks."""
-    schema = prompt.schema if config.structured != "none" else None
+def asked_of(config: TeacherConfig) -> dict[str, Any]:
+    """Return the part of a request's identity that is its teacher's."""
+    identity = config.identity()
+    return {name: value for name, value in identity.items() if (name, value) != ("extra", {})}
+
+
+def request_key(teacher: Mapping[str, Any], prompt: Prompt, messages: tuple[Message, ...]) -> str:
+    """Digest a request: what is asked of which model, how it samples, and which wording asks.
+
+    Args:
+        teacher: See `asked_of`.
+        prompt: The prompt.
+        messages: Its messages, or those of a repair turn.
+    """
+    schema = prompt.schema if teacher["structured"] != "none" else None
     body = {
-        "teacher": _identity(config),
+        "teacher": teacher,
         "kind": prompt.kind,
         "version": prompt.version,
         "sample": prompt.sample,
@@ -237,13 +249,10 @@ def request_key(config: TeacherConfig, prompt: Prompt, messages: tuple[Message, 
         "schema": None if schema is None else _schema(schema),
         "messages": list(messages),
     }
+    if prompt.items != (0, 0):
+        body["items"] = list(prompt.items)
     text = json.dumps(body, ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-@lru_cache(maxsize=4)
-def _identity(config: TeacherConfig) -> dict[str, Any]:
-    return config.identity()
 
 
 @lru_cache(maxsize=64)

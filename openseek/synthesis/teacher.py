@@ -47,6 +47,8 @@ class Prompt:
         version: Version of the wording; another one is another request to the cache.
         sample: Number of the answer, where the same is asked several times for different answers.
         stop: Texts before which a free answer ends.
+        items: Least and most items of the answer's lists where a server holds it to the schema, so
+            that a small model does not run on; (0, 0): any. An answer may have others all the same.
     """
 
     kind: str
@@ -57,6 +59,7 @@ class Prompt:
     version: int = 1
     sample: int = 0
     stop: tuple[str, ...] = ()
+    items: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

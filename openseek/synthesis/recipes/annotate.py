@@ -6,6 +6,8 @@ The rows are no documents: they become annotations.jsonl, and other recipes draw
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import BaseModel
 
 from openseek.config.recipes import RecipeConfig
@@ -81,7 +83,7 @@ async def run(source: SourceDocument, asker: Asker, config: RecipeConfig) -> lis
     ask = prompt(
         f"{NAME}/sort", source.lang, VERSION, _SYSTEM, _USER, Annotated, document=source.text
     )
-    found = await asker.ask(ask, Annotated)
+    found = await asker.ask(replace(ask, items=(0, MAX_POINTS)), Annotated)
     field = found.field.strip().lower()
     suits = [name for name in ("simple_qa", "long_cot") if getattr(found, name)]
     extra: dict[str, object] = {

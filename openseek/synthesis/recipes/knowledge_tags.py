@@ -6,6 +6,8 @@ and counted they become knowledge.json, which key_points and the RL recipes draw
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import BaseModel, Field
 
 from openseek.config.recipes import RecipeConfig
@@ -74,7 +76,7 @@ async def run(source: SourceDocument, asker: Asker, config: RecipeConfig) -> lis
         f"{NAME}/tag", lang, VERSION, _SYSTEM, _USER, Tags,
         field=FIELDS[lang][field], problem=source.given["problem"],
     )  # fmt: skip
-    tags = await asker.ask(ask, Tags)
+    tags = await asker.ask(replace(ask, items=(1, MAX_POINTS)), Tags)
     topics = first_names(tags.topics, MAX_TOPICS)
     need("".join(topics), "no_topics")
     points = first_names(tags.key_points, MAX_POINTS)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from bisect import bisect_right
+from dataclasses import replace
 from itertools import accumulate
 from typing import Annotated
 
@@ -165,7 +166,7 @@ async def run(document: SourceDocument, asker: Asker, config: RecipeConfig) -> l
     ask = _prompt(
         "segment", lang, _SEGMENT, Segments, document=document.text, low=min(3, high), high=high
     )
-    marked = await asker.ask(ask, Segments)
+    marked = await asker.ask(replace(ask, items=(min(3, high), high)), Segments)
     spans = resolve(document.text, marked.segments)[:high]
     found = len(spans)
     if found < 2 and config.cut_without_markers:
@@ -177,7 +178,9 @@ async def run(document: SourceDocument, asker: Asker, config: RecipeConfig) -> l
     if len(thoughts) < 2:
         raise RowFailure("thoughts", "fewer than two segments could be summarised")
     noted = "\n".join(f"{i}. {t}" for i, t in enumerate(thoughts, start=1))
-    chain = await asker.ask(_prompt("chain", lang, _CHAIN, Chain, thoughts=noted), Chain)
+    ask = _prompt("chain", lang, _CHAIN, Chain, thoughts=noted)
+    steps = (min(3, len(thoughts)), 2 * len(thoughts))  # room for what bridges the gaps
+    chain = await asker.ask(replace(ask, items=steps), Chain)
     row = Row("", chain.conclusion.strip(), tuple(s.strip() for s in chain.steps))
     told = f"{row.reasoning}\n\n{row.answer}"
     query = await asker.ask(_prompt("query", lang, _QUERY, Query, chain=told), Query)

@@ -8,6 +8,7 @@ together; whether the solution passes its tests is for the verification to run.
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -105,7 +106,7 @@ async def run(source: SourceDocument, asker: Asker, config: RecipeConfig) -> lis
         f"{NAME}/write", source.lang, VERSION, problems.SYSTEM, _USER, Task,
         **problems.wishes(source),
     )  # fmt: skip
-    made = await asker.ask(ask, Task)
+    made = await asker.ask(replace(ask, items=(5, 8)), Task)
     query, name = need(made.task, "no_problem"), made.name.strip().rstrip("()")
     code = plain(made.solution)
     check_solution(code, name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -93,7 +94,7 @@ async def run(source: SourceDocument, asker: Asker, config: RecipeConfig) -> lis
         f"{NAME}/write", lang, VERSION, problems.SYSTEM, _USER, Question,
         **problems.wishes(source),
     )  # fmt: skip
-    made = await asker.ask(ask, Question)
+    made = await asker.ask(replace(ask, items=(3, 3)), Question)
     need(made.question, "no_problem")
     text, key = lay_out(made, source.id)
     won = await problems.vote(text, lang, asker, config, NAME, _FORM[lang], ballot)

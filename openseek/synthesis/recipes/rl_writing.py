@@ -6,6 +6,7 @@ for a judge, as no rule can tell good writing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -64,7 +65,7 @@ async def run(source: SourceDocument, asker: Asker, config: RecipeConfig) -> lis
         RowFailure: no_text, or the answer has no valid shape.
     """
     ask = prompt(f"{NAME}/set", source.lang, VERSION, _SYSTEM, _USER, Task, document=source.text)
-    task = await asker.ask(ask, Task)
+    task = await asker.ask(replace(ask, items=(3, 6)), Task)
     query = need(task.task, "no_task")
     criteria = list(dict.fromkeys(c.strip() for c in task.criteria if c.strip()))[:6]
     write = prompt(f"{NAME}/write", source.lang, VERSION, _WRITER, _WRITE, task=query)

@@ -76,7 +76,7 @@ def prompt(document: SourceDocument, count: int) -> Prompt:
         {"role": "user", "content": user},
     )
     inputs = {"document": document.text, "count": count, "code": document.code}
-    return Prompt(f"{NAME}/pairs", document.lang, inputs, messages, Pairs)
+    return Prompt(f"{NAME}/pairs", document.lang, inputs, messages, Pairs, items=(1, count))
 
 
 async def run(document: SourceDocument, asker: Asker, config: RecipeConfig) -> list[Row]:

@@ -14,7 +14,7 @@ from openseek.config.teachers import TeacherConfig
 from openseek.errors import ConfigError
 from openseek.synthesis.teacher import Reply, RowFailure
 from openseek.synthesis.teachers.batches import BatchTeacher, Question
-from openseek.synthesis.teachers.wire import read_reply, strict_schema
+from openseek.synthesis.teachers.wire import held_to, read_reply
 
 
 class LlamaCppTeacher(BatchTeacher):
@@ -53,7 +53,7 @@ class LlamaCppTeacher(BatchTeacher):
         if prompt.schema is not None and config.structured != "none":
             options["response_format"] = {"type": "json_object"}
             if config.structured != "json_object":
-                schema = strict_schema(prompt.schema.model_json_schema())
+                schema = held_to(prompt)
                 options["response_format"]["schema"] = schema
         try:
             made = self._model.create_chat_completion(

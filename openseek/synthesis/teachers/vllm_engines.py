@@ -15,7 +15,7 @@ from openseek.config.teachers import TeacherConfig
 from openseek.errors import ConfigError, TransientError
 from openseek.synthesis.teacher import Reply, RowFailure
 from openseek.synthesis.teachers.batches import BatchTeacher, Question
-from openseek.synthesis.teachers.wire import strict_schema
+from openseek.synthesis.teachers.wire import held_to
 
 
 class Engine:
@@ -99,7 +99,7 @@ class VllmTeacher(BatchTeacher):
             "max_tokens": config.max_tokens, "stop": list(prompt.stop),
         }  # fmt: skip
         if prompt.schema is not None and config.structured != "none":
-            options["schema"] = strict_schema(prompt.schema.model_json_schema())
+            options["schema"] = held_to(prompt)
         return options
 
     async def close(self) -> None:

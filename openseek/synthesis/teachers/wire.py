@@ -7,8 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
 from openseek.config.teachers import TeacherConfig
 from openseek.errors import ConfigError, PermanentError
 from openseek.synthesis.teacher import Message, Prompt, Reply, RowFailure
@@ -32,22 +30,34 @@ def request_body(config: TeacherConfig, prompt: Prompt, messages: tuple[Message,
     if prompt.sample:
         body["seed"] = prompt.sample
     if prompt.schema is not None and config.structured != "none":
-        body["response_format"] = response_format(config.structured, prompt.kind, prompt.schema)
-    return json.dumps(body, ensure_ascii=True).encode()
+        body["response_format"] = response_format(config.structured, prompt)
+    return json.dumps(body | config.extra, ensure_ascii=True).encode()
 
 
-def response_format(how: str, kind: str, schema: type[BaseModel]) -> dict[str, Any]:
+def response_format(how: str, prompt: Prompt) -> dict[str, Any]:
     """Word what the server should hold an answer to, as `TeacherConfig.structured` says."""
     if how == "json_object":
         return {"type": "json_object"}
-    strict = strict_schema(schema.model_json_schema())
+    strict = held_to(prompt)
     if how == "json_object_schema":
         return {"type": "json_object", "schema": strict}
-    name = re.sub(r"[^a-zA-Z0-9_-]", "-", kind)[:64]
+    name = re.sub(r"[^a-zA-Z0-9_-]", "-", prompt.kind)[:64]
     return {
         "type": "json_schema",
         "json_schema": {"name": name, "schema": strict, "strict": True},
     }
+
+
+def held_to(prompt: Prompt) -> dict[str, Any]:
+    """Return the JSON schema of a prompt's answers, with the bounds of its lists."""
+    assert prompt.schema is not None
+    strict: dict[str, Any] = strict_schema(prompt.schema.model_json_schema())
+    least, most = prompt.items
+    if most:
+        for part in strict["properties"].values():
+            if part.get("type") == "array":
+                part |= {"minItems": least, "maxItems": most}
+    return strict
 
 
 def strict_schema(node: Any) -> Any:

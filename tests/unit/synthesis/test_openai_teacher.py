@@ -160,6 +160,12 @@ class TestAsked:
         assert (held["name"], held["strict"]) == ("simple_qa-pairs", True)
         assert held["schema"]["required"] == ["pairs"]
 
+    def test_further_fields_go_with_every_request(self, endpoint: Endpoint) -> None:
+        run(endpoint, extra={"min_p": 0.1, "chat_template_kwargs": {"enable_thinking": False}})
+        [body] = endpoint.server.seen
+        assert body["min_p"] == 0.1
+        assert body["chat_template_kwargs"] == {"enable_thinking": False}
+
     def test_free_text_ends_before_a_stop_text(self, endpoint: Endpoint) -> None:
         async def say() -> tuple[str, int]:
             teacher = build_teacher(endpoint.teacher(structured="json_schema"))

@@ -8,7 +8,14 @@ from pydantic import BaseModel
 
 from openseek.config.teachers import TeacherConfig
 from openseek.errors import StoreError
-from openseek.synthesis.request_cache import Answer, Entry, RequestCache, cache_root, request_key
+from openseek.synthesis.request_cache import (
+    Answer,
+    Entry,
+    RequestCache,
+    asked_of,
+    cache_root,
+    request_key,
+)
 from openseek.synthesis.teacher import Prompt, Reply
 
 TEACHER = TeacherConfig(kind="openai", model="m", base_url="http://127.0.0.1:1/v1")
@@ -147,11 +154,12 @@ class TestKey:
 
         def key(prompt: Prompt = PROMPT, **teacher: object) -> str:
             config = TEACHER.model_copy(update=teacher)
-            return request_key(config, prompt, prompt.messages)
+            return request_key(asked_of(config), prompt, prompt.messages)
 
         other = ({"role": "user", "content": "How?"},)
         changed = [
             key(), key(model="n"), key(temperature=0.1), key(top_p=0.5), key(max_tokens=99),
+            key(extra={"min_p": 0.1}), key(replace(PROMPT, items=(1, 2))),
             key(kind="transformers"), key(replace(PROMPT, version=2)),
             key(replace(PROMPT, kind="qa/other")), key(replace(PROMPT, sample=1)),
             key(replace(PROMPT, stop=("\n",))), key(replace(PROMPT, messages=other)),
@@ -163,7 +171,7 @@ class TestKey:
         elsewhere = TEACHER.model_copy(
             update={"base_url": "http://other/v1", "timeout_s": 1.0, "concurrency": 2}
         )
-        keys = {request_key(t, PROMPT, PROMPT.messages) for t in (TEACHER, elsewhere)}
+        keys = {request_key(asked_of(t), PROMPT, PROMPT.messages) for t in (TEACHER, elsewhere)}
         assert len(keys) == 1
 
 

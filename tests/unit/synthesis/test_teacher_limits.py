@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import email.utils
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, Field
@@ -172,9 +174,27 @@ class TestStructured:
         assert "minLength" not in str(schema)
         assert "title" in schema["properties"]  # a property of that name is no annotation
 
+    def test_lists_have_the_bounds_of_the_prompt(self) -> None:
+        schema = wire.held_to(replace(self.PROMPT, items=(3, 8)))
+        assert (schema["properties"]["steps"]["minItems"]) == 3
+        assert (schema["properties"]["steps"]["maxItems"]) == 8
+        assert "maxItems" not in str(wire.held_to(self.PROMPT))
+
     def test_each_server_is_asked_in_its_words(self) -> None:
-        made = wire.response_format("json_schema", "long_cot/chain", Steps)
+        made = wire.response_format("json_schema", self.PROMPT)
         assert made["json_schema"]["name"] == "long_cot-chain"
-        assert wire.response_format("json_object", "k", Steps) == {"type": "json_object"}
-        spelt = wire.response_format("json_object_schema", "k", Steps)
+        assert wire.response_format("json_object", self.PROMPT) == {"type": "json_object"}
+        spelt = wire.response_format("json_object_schema", self.PROMPT)
         assert spelt["schema"]["required"] == ["steps", "title"]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "said"),
+    [
+        ({"kind": "openai", "extra": {"model": "other"}}, "extra may not hold model"),
+        ({"kind": "transformers", "extra": {"min_p": 0.1}}, "kind=openai only"),
+    ],
+)
+def test_further_fields_that_cannot_be_sent_are_refused(teacher: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TeacherConfig(model="m", base_url="http://127.0.0.1:1/v1", **teacher)
