@@ -6,6 +6,7 @@ under way together count as one: `level` is the number of such rounds in a row.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from openseek.config.teachers import EndpointConfig, TeacherConfig
 from openseek.errors import ConfigError
 from openseek.synthesis.teachers.limits import AdaptiveLimit, Bucket
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,15 @@ class Endpoint:
         self._rest(rest, now)
 
     def failed(self, fault: Fault, sent: float, now: float) -> None:
-        """Note a fault."""
+        """Note a fault; one line in the log for all that were under way together."""
         if fault.overload:
             self.limit.overloaded(sent, now)
         if sent >= self._level_at:
             self.level += 1
+            log.warning(
+                "teacher fault=%s endpoint=%s round=%d in_flight=%d",
+                fault.what, self.config.base_url, self.level, self.in_flight,
+            )  # fmt: skip
             self._level_at = now
             self._rest(self.backoff_s(self.level) if fault.wait_s is None else fault.wait_s, now)
         elif fault.wait_s is not None:

@@ -91,9 +91,6 @@ class EndpointTeacher:
             if isinstance(answer, Reply):
                 return answer
             tries, last = tries + 1, answer.what
-            log.warning(
-                "teacher fault=%s endpoint=%s try=%d", last, endpoint.config.base_url, tries
-            )
             if all(e.level >= self.config.max_tries for e in self.endpoints if not e.broken):
                 break
         raise TransientError(
