@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from openseek.artifacts.files import FileSet, names
 from openseek.config.labelling import LabellingConfig
+from openseek.config.recipes import NEEDS
 from openseek.config.synthesis import RecipeConfig, SynthesisConfig
 from openseek.config.teachers import TeacherConfig
 from openseek.corpus.shards import iter_batches
@@ -35,14 +36,6 @@ class Need:
     answers: float
 
 
-TYPICAL = {
-    "simple_qa": Need(1, 1, 350),
-    "long_cot_backward": Need(8, 2.5, 1300),  # segment, five summaries, chain, query
-    "long_cot_forward": Need(2, 1, 2500),
-    "long_cot_rag": Need(8, 4, 3000),
-    "rephrase": Need(1, 1, 600),
-}
-OTHER = Need(3, 1.5, 1500)
 GRADE = Need(1, 1, 60)
 
 
@@ -115,21 +108,51 @@ def _needs(
         n = min(config.documents, sample.documents or config.documents)
         yield n * len(config.prompts), sample.mean_tokens, GRADE, sample.looked_at
         return
+    given: dict[str, int] = {}  # recipe -> what it is given
     for recipe in config.recipes:
         sample = _sample(documents, recipe.categories, recipe.min_chars, recipe.read_chars)
-        n = (
-            min(recipe.max_documents, sample.documents)
-            if sample.looked_at
-            else recipe.max_documents
-        )
-        yield n, sample.mean_tokens, _need(recipe, sample.mean_tokens), sample.looked_at
+        there = sample.documents if sample.looked_at else recipe.max_documents
+        if recipe.name in SAMPLED:
+            there = recipe.max_documents
+        elif recipe.name in NEEDS and not recipe.rows_from:
+            there = given.get(NEEDS[recipe.name], there)  # at most a row of each document
+        n = given[recipe.name] = min(recipe.max_documents, there)
+        yield n, sample.mean_tokens, needed(recipe, sample.mean_tokens), sample.looked_at
 
 
-def _need(recipe: RecipeConfig, tokens: float) -> Need:
-    if recipe.name == "simple_qa":
-        pairs = max(1.0, min(recipe.max_items, 4.0 * tokens / recipe.chars_per_item))
-        return Need(1, 1, 60 * pairs)
-    return TYPICAL.get(recipe.name, OTHER)
+SAMPLED = ("knowledge_tags", "key_points", "rl_math", "rl_code", "rl_commonsense")
+"""Recipes that are given seeds or samples of knowledge, and no documents."""
+
+
+def needed(recipe: RecipeConfig, tokens: float) -> Need:
+    """Say what a recipe needs for one of what it is given.
+
+    Args:
+        recipe: The recipe with its options.
+        tokens: Tokens of a document.
+    """
+    pairs = max(1.0, min(recipe.max_items, 4.0 * tokens / recipe.chars_per_item))
+    parts, votes, forms = min(recipe.max_items, 5), recipe.solutions, len(recipe.kinds)
+    agree = 1 if recipe.ask_agreement else 0
+    needs = {
+        "simple_qa": Need(1, 1, 60 * pairs),
+        # Markers, a thought for each segment, the chain, the question.
+        "long_cot_backward": Need(3 + parts, 2.5, 40 * parts + 60 * parts + 400),
+        "long_cot_forward": Need(1 + agree, 0.5, 1500),
+        # A turn and its passages read, the last answer; each sees the reasoning so far.
+        "long_cot_rag": Need(2 * recipe.turns + 1 + agree, 0.5 * recipe.turns, 300 * recipe.turns),
+        "rephrase": Need(forms, forms, 350 * forms),
+        "knowledge_tags": Need(1, 0, 80),
+        "annotate": Need(1, 1, 100),
+        # The problem, its review, the solutions that vote.
+        "key_points": Need(2 + votes, 0, 200 + 400 * votes),
+        "rl_math": Need(2 + votes, 0, 200 + 400 * votes),
+        "rl_code": Need(1, 0, 600),
+        "rl_commonsense": Need(1 + votes, 0, 200 + 200 * votes),
+        "rl_writing": Need(2, 1, 800),
+        "rl_translation": Need(2, 0.5, 800),
+    }
+    return needs[recipe.name]
 
 
 def _sample(

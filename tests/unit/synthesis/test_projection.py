@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from test_synthesis_step import documents
 
 from openseek.config.labelling import LabellingConfig
+from openseek.config.recipes import RecipeName
 from openseek.config.synthesis import RecipeConfig, SynthesisConfig
-from openseek.synthesis.projection import project
+from openseek.synthesis.projection import needed, project
 
 TEACHER = {"kind": "openai", "model": "m", "base_url": "https://x.io/v1"}
 PRICED = TEACHER | {"price_in": 1.0, "price_out": 10.0}
@@ -33,6 +34,30 @@ def test_requests_are_those_of_the_documents_that_fit(tmp_path: Path) -> None:
     capped = project(section(PRICED, max_documents=4), files)
     assert capped is not None
     assert capped["requests"] == 4
+
+
+def test_requests_follow_the_options_and_what_a_recipe_is_given(tmp_path: Path) -> None:
+    files = documents(tmp_path / "in")
+
+    def requests(*recipes: RecipeConfig) -> int:
+        told = project(SynthesisConfig(teacher=PRICED, recipes=recipes), files)
+        assert told is not None
+        return int(told["requests"])
+
+    two = RecipeConfig(name="rephrase", kinds=("wiki", "distill"), max_documents=3)
+    assert requests(two) == 6
+    assert requests(RecipeConfig(name="key_points", solutions=4, max_documents=100)) == 600
+    backward = RecipeConfig(name="long_cot_backward", max_items=4, max_documents=2)
+    forward = RecipeConfig(name="long_cot_forward", ask_agreement=False)
+    assert requests(backward) == 2 * 7
+    assert requests(backward, forward) == 2 * 7 + 2  # it is given two rows at most
+
+
+@pytest.mark.parametrize("name", get_args(RecipeName))
+def test_every_recipe_has_its_needs(name: RecipeName) -> None:
+    need = needed(RecipeConfig(name=name), 600.0)
+    assert need.requests >= 1
+    assert need.answers > 0
 
 
 def test_without_documents_their_length_is_a_guess() -> None:
