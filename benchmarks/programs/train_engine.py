@@ -19,6 +19,7 @@ import sysconfig
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def checkpoint(preset: str) -> dict[str, Any]:
 
     from openseek.config.model import ModelConfig
     from openseek.model import count_parameters, update_router_biases
-    from openseek.training.state import take_snapshot
+    from openseek.training.state import save_state, take_snapshot, write_snapshot
     from openseek.training.writer import Checkpoint, CheckpointWriter
 
     config = ModelConfig.model_validate({"preset": preset}).with_vocab(VOCAB)
@@ -106,15 +107,17 @@ def checkpoint(preset: str) -> dict[str, Any]:
         with (
             tempfile.TemporaryDirectory() as folder,
             CheckpointWriter(
-                config, lambda n, _, written=written: written.append(n), asynchronous=turn % 2 == 0
+                lambda n, _, written=written: written.append(n), asynchronous=turn % 2 == 0
             ) as writer,
         ):
             metrics = Path(folder) / "metrics.jsonl"
             metrics.touch()
             begin = time.perf_counter()
-            snapshot = take_snapshot(engine, rank=0)
-            place = Path(folder) / "checkpoint"
-            writer.submit(Checkpoint(place, snapshot, {"step": 1}, metrics, 0))
+            if turn % 2 == 0:
+                state = partial(write_snapshot, take_snapshot(engine, rank=0), config)
+            else:
+                state = partial(save_state, engine, config, rank=0)
+            writer.submit(Checkpoint(Path(folder) / "checkpoint", state, {"step": 1}, metrics, 0))
             stall = time.perf_counter() - begin
             slower = 0.0
             while not written:

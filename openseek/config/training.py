@@ -145,7 +145,8 @@ class CheckpointConfig(Section):
     asynchronous: bool = runtime(
         True,
         "Write checkpoints in a thread while training goes on. Rank 0 then holds a copy of the "
-        "state in host memory until it is on disk: 12 bytes a parameter with AdamW.",
+        "state in host memory until it is on disk: 12 bytes a parameter with AdamW. Off: training "
+        "waits, and rank 0 holds one tensor at a time.",
     )
 
 

@@ -202,6 +202,60 @@ class Slot:
         return prod(self.shape) * self.dtype.itemsize
 
 
+class TensorFile:
+    """A safetensors file whose tensors come one at a time, in any order; a context manager.
+
+    The bytes are those of the safetensors library, whatever the order.
+
+    Args:
+        path: File to write; flushed to disk at the end.
+        slots: What it will hold.
+        metadata: Goes into the header.
+    """
+
+    def __init__(
+        self, path: Path, slots: Iterable[Slot], *, metadata: Mapping[str, str] | None = PYTORCH
+    ) -> None:
+        self.slots = sorted(slots, key=lambda s: (_RANK[s.dtype], s.name))
+        header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+        places, offset = dict[str, int](), 0
+        for slot in self.slots:
+            header[slot.name] = {
+                "dtype": _NAMES[slot.dtype], "shape": list(slot.shape),
+                "data_offsets": [offset, offset + slot.size],
+            }  # fmt: skip
+            places[slot.name] = offset
+            offset += slot.size
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)
+        self._left = {s.name: (s, 8 + len(text) + places[s.name]) for s in self.slots}
+        self._file = path.open("wb")
+        self._file.write(len(text).to_bytes(8, "little") + text)
+
+    def put(self, name: str, chunks: Iterable[Tensor]) -> None:
+        """Write one tensor, in pieces of its type."""
+        slot, begin = self._left.pop(name)
+        if self._file.tell() != begin:
+            self._file.seek(begin)
+        written = 0
+        for chunk in chunks:
+            raw = chunk.contiguous().view(-1).view(torch.uint8)
+            written += self._file.write(raw.numpy().data)
+        if written != slot.size:
+            raise AssertionError(f"{name}: {written} of {slot.size} bytes")
+
+    def __enter__(self) -> TensorFile:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        with self._file as file:
+            if kind is None:
+                if self._left:
+                    raise AssertionError(f"never written: {sorted(self._left)[:5]}")
+                file.flush()
+                os.fsync(file.fileno())
+
+
 def write_file(
     path: Path,
     slots: Iterable[Slot],
@@ -209,7 +263,7 @@ def write_file(
     *,
     metadata: Mapping[str, str] | None = PYTORCH,
 ) -> None:
-    """Write a safetensors file piece by piece; the bytes are those of the safetensors library.
+    """Write a safetensors file piece by piece, from its beginning to its end.
 
     Args:
         path: File to write; flushed to disk at the end.
@@ -217,28 +271,9 @@ def write_file(
         chunks: Gives a slot's contents in order, in pieces of its type.
         metadata: Goes into the header.
     """
-    ordered = sorted(slots, key=lambda s: (_RANK[s.dtype], s.name))
-    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
-    offset = 0
-    for slot in ordered:
-        header[slot.name] = {
-            "dtype": _NAMES[slot.dtype], "shape": list(slot.shape),
-            "data_offsets": [offset, offset + slot.size],
-        }  # fmt: skip
-        offset += slot.size
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as f:
-        f.write(len(text).to_bytes(8, "little") + text)
-        for slot in ordered:
-            written = 0
-            for chunk in chunks(slot):
-                raw = chunk.contiguous().view(-1).view(torch.uint8)
-                written += f.write(raw.numpy().data)
-            if written != slot.size:
-                raise AssertionError(f"{slot.name}: {written} of {slot.size} bytes")
-        f.flush()
-        os.fsync(f.fileno())
+    with TensorFile(path, slots, metadata=metadata) as file:
+        for slot in file.slots:
+            file.put(slot.name, chunks(slot))
 
 
 def write_tensors(

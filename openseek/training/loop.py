@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from openseek.training.recovery import Data, Recovery
 from openseek.training.replicas import check_replicas
 from openseek.training.schedule import learning_rate
 from openseek.training.speed import SpeedMeter
-from openseek.training.state import save_state, take_snapshot
+from openseek.training.state import save_state, take_snapshot, write_snapshot
 from openseek.training.watchdog import Watchdog
 from openseek.training.writer import Checkpoint, CheckpointWriter
 
@@ -70,7 +71,6 @@ class Loop:
         self.alarm = ExpertAlarm(self.train.monitor.experts)
         self.meter = SpeedMeter(job.config, device)
         self.writer = CheckpointWriter(
-            job.config.model,
             lambda step, folder: report("checkpoint", step=step, folder=str(folder)),
             asynchronous=self.train.checkpoint.asynchronous,
         )
@@ -139,11 +139,19 @@ class Loop:
         return record
 
     def checkpoint(self, done: int) -> None:
-        """Copy the state after `done` steps; the writer tells the parent, which publishes it."""
+        """Save the state after `done` steps; the writer tells the parent, which publishes it."""
         self.writer.drain()  # before the copy: one at most is held
-        snapshot = take_snapshot(self.engine, rank=self.rank)
-        if snapshot is None:
-            return
+        model, folder = self.config.model, self.job.checkpoint(done)
+        if self.train.checkpoint.asynchronous:
+            snapshot = take_snapshot(self.engine, rank=self.rank)
+            if snapshot is None:
+                return
+            state = partial(write_snapshot, snapshot, model)
+        else:
+            state = partial(save_state, self.engine, model, rank=self.rank)
+            if self.rank:
+                state(folder)
+                return
         progress = {
             "step": done,
             "tokens": done * self.config.tokens_per_step,
@@ -157,8 +165,7 @@ class Loop:
         }
         metrics = self.job.result / METRICS
         size = metrics.stat().st_size
-        folder = self.job.checkpoint(done)
-        self.writer.submit(Checkpoint(folder, snapshot, progress, metrics, size))
+        self.writer.submit(Checkpoint(folder, state, progress, metrics, size))
 
     def _timed_step(self, step: int, watchdog: Watchdog) -> dict[str, Any]:
         begin = time.perf_counter()

@@ -5,14 +5,16 @@
     optimizer/state.json                          updates made so far
 
 Full tensors under parameter names: any number of ranks can go on from it, the bytes depend on the
-values alone, and nothing in it executes on load. Rank 0 holds one copy in host memory to write it.
+values alone, and nothing in it executes on load. Rank 0 writes it, one tensor after the other as
+they are gathered, or from a copy in its host memory where training is to go on meanwhile.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -21,9 +23,9 @@ from torch import Tensor
 from openseek.config.model import ModelConfig
 from openseek.errors import TrainingError
 from openseek.model.model import OpenSeekModel
-from openseek.model.native import save_weights
+from openseek.model.native import CONFIG, WEIGHTS, save_weights, write_json
 from openseek.model.streaming import WeightFolder, load_streamed
-from openseek.model.tensor_files import write_tensors
+from openseek.model.tensor_files import Slot, TensorFile, write_tensors
 from openseek.training.ds_engine import MOMENTS, Engine
 from openseek.training.job import MODEL, OPTIMIZER
 
@@ -47,15 +49,14 @@ class Snapshot:
 
 def take_snapshot(engine: Engine, *, rank: int) -> Snapshot | None:
     """Copy the state; a collective over all ranks, of which only rank 0 gets it."""
-    weights = {n: _host(b).clone() for n, b in engine.full_buffers() if rank == 0}
+    weights: dict[str, Tensor] = {}
     moments: dict[str, Tensor] = {}
-    for name, value in engine.full_masters():
-        if rank == 0:
-            weights[name] = _host(value)
-    for key in MOMENTS:
-        for name, value in engine.full_moments(key):
-            if rank == 0:
-                moments[f"{key}.{name}"] = _host(value)
+    buffers = dict(engine.model.named_buffers())
+    for key, name, value in _gathered(engine):
+        if rank == 0 and key:
+            moments[f"{key}.{name}"] = _host(value)
+        elif rank == 0:
+            weights[name] = _host(value).clone() if name in buffers else _host(value)
     return Snapshot(weights, moments, engine.updates) if rank == 0 else None
 
 
@@ -70,22 +71,62 @@ def write_snapshot(snapshot: Snapshot, config: ModelConfig, folder: Path) -> Non
     save_weights(snapshot.weights, config, folder / MODEL)
     (folder / OPTIMIZER).mkdir(parents=True, exist_ok=True)
     write_tensors(folder / OPTIMIZER / MOMENTS_FILE, snapshot.moments, metadata=None)
-    text = json.dumps({"updates": snapshot.updates}, sort_keys=True)
+    _write_updates(snapshot.updates, folder)
+
+
+def _write_updates(updates: int, folder: Path) -> None:
+    text = json.dumps({"updates": updates}, sort_keys=True)
     (folder / OPTIMIZER / "state.json").write_text(text, encoding="utf-8")
 
 
 def save_state(engine: Engine, config: ModelConfig, folder: Path, *, rank: int) -> None:
-    """Write the state; a collective over all ranks, of which rank 0 writes.
+    """Write the state as it is gathered, with one tensor in host memory; a collective.
 
     Args:
         engine: What to save.
         config: The model's configuration.
-        folder: Where to write; made if missing.
+        folder: Where rank 0 writes; made if missing. The bytes are those of `write_snapshot`.
         rank: This process.
     """
-    snapshot = take_snapshot(engine, rank=rank)
-    if snapshot is not None:
-        write_snapshot(snapshot, config, folder)
+    if rank:
+        for _ in _gathered(engine):
+            pass
+        return
+    weights, moments = _slots(engine, config)
+    for part in (MODEL, OPTIMIZER):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    with (
+        TensorFile(folder / MODEL / WEIGHTS, weights) as model,
+        TensorFile(folder / OPTIMIZER / MOMENTS_FILE, moments, metadata=None) as optimizer,
+    ):
+        for key, name, value in _gathered(engine):
+            (optimizer if key else model).put(f"{key}.{name}" if key else name, [_host(value)])
+    write_json(folder / MODEL / CONFIG, config.identity())
+    _write_updates(engine.updates, folder)
+
+
+def _gathered(engine: Engine) -> Iterator[tuple[str, str, Tensor]]:
+    """Gather all that is saved: moment or an empty string, parameter or buffer, value."""
+    for name, value in chain(engine.full_buffers(), engine.full_masters()):
+        yield "", name, value
+    for key in MOMENTS:
+        for name, value in engine.full_moments(key):
+            yield key, name, value
+
+
+def _slots(engine: Engine, config: ModelConfig) -> tuple[list[Slot], list[Slot]]:
+    """List what weights and moments will be written: no rank holds all of them."""
+    with torch.device("meta"):
+        model = OpenSeekModel(config)
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    saved = {name: t for name, t in model.state_dict().items() if name in buffers} | parameters
+    weights = [Slot(name, torch.float32, tuple(t.shape)) for name, t in saved.items()]
+    moments = [
+        Slot(f"{key}.{name}", torch.float32, tuple(p.shape))
+        for name, p in parameters.items()
+        for key in engine.moments_of(name)
+    ]
+    return weights, moments
 
 
 def load_model(

@@ -1,6 +1,6 @@
-"""Checkpoints on the ranks' side: written by a thread while training goes on.
+"""Checkpoints on the ranks' side: written by a thread while training goes on, or by the loop.
 
-The loop copies the state to host memory and hands it over. At most one copy is held: the next
+For the thread the loop copies the state to host memory. At most one copy is held: the next
 checkpoint waits until the one before is on disk. A folder gets its name once it is whole, and only
 then does the parent hear of it, so a kill at any moment leaves the checkpoints before.
 """
@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from openseek.config.model import ModelConfig
 from openseek.errors import TransientError
 from openseek.training.job import PROGRESS
-from openseek.training.state import Snapshot, write_snapshot
 
 
 @dataclass(frozen=True)
@@ -27,14 +25,14 @@ class Checkpoint:
 
     Attributes:
         folder: Where; appears whole.
-        snapshot: The training state.
+        state: Writes the training state into a folder.
         progress: Goes into `progress.json`; `step` is the number of steps done.
         metrics: `metrics.jsonl`, to which later steps append.
         metrics_bytes: How much of it belongs to this checkpoint.
     """
 
     folder: Path
-    snapshot: Snapshot
+    state: Callable[[Path], None]
     progress: dict[str, Any]
     metrics: Path
     metrics_bytes: int
@@ -44,16 +42,13 @@ class CheckpointWriter:
     """Write one checkpoint at a time; a context manager around the loop.
 
     Args:
-        model: The model's configuration.
         written: Called with step and folder of each checkpoint that is whole, in the thread that
             wrote it.
-        asynchronous: Write in a thread; else `submit` returns when all is written.
+        asynchronous: Write in a thread; else `submit` writes, in its caller's thread, since the
+            state may be a collective.
     """
 
-    def __init__(
-        self, model: ModelConfig, written: Callable[[int, Path], None], *, asynchronous: bool = True
-    ) -> None:
-        self._model = model
+    def __init__(self, written: Callable[[int, Path], None], *, asynchronous: bool = True) -> None:
         self._written = written
         self._asynchronous = asynchronous
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -76,9 +71,10 @@ class CheckpointWriter:
             TransientError: The one before, or with `asynchronous` off this one, cannot be written.
         """
         self.drain()
-        self._job = self._pool.submit(self._write, checkpoint)
-        if not self._asynchronous:
-            self.drain()
+        if self._asynchronous:
+            self._job = self._pool.submit(self._write, checkpoint)
+        else:
+            self._write(checkpoint)
 
     def check(self) -> None:
         """Raise what the last write failed with, if it did; waits for nothing."""
@@ -95,7 +91,7 @@ class CheckpointWriter:
         folder, step = checkpoint.folder, int(checkpoint.progress["step"])
         staged = folder.with_name(f".{folder.name}.partial")
         try:
-            write_snapshot(checkpoint.snapshot, self._model, staged)
+            checkpoint.state(staged)
             with checkpoint.metrics.open("rb") as f:
                 (staged / checkpoint.metrics.name).write_bytes(f.read(checkpoint.metrics_bytes))
             text = json.dumps(checkpoint.progress, sort_keys=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 from openseek.config.model import ModelConfig
 from openseek.errors import TransientError
 from openseek.training.job import read_progress
-from openseek.training.state import Snapshot
+from openseek.training.state import Snapshot, write_snapshot
 from openseek.training.writer import Checkpoint, CheckpointWriter
 
 MODEL = ModelConfig.model_validate(small.MODEL)
@@ -19,9 +20,10 @@ MODEL = ModelConfig.model_validate(small.MODEL)
 def checkpoint(root, step, lines=b"a\n"):
     (root / "metrics.jsonl").write_bytes(lines)
     weights = {"w": torch.full((3,), float(step))}
+    snapshot = Snapshot(weights, {"exp_avg.w": torch.ones(3)}, updates=step)
     return Checkpoint(
         folder=root / f"checkpoint-{step}",
-        snapshot=Snapshot(weights, {"exp_avg.w": torch.ones(3)}, updates=step),
+        state=partial(write_snapshot, snapshot, MODEL),
         progress={"step": step},
         metrics=root / "metrics.jsonl",
         metrics_bytes=len(lines),
@@ -35,7 +37,7 @@ def test_the_loop_goes_on_while_a_checkpoint_is_written_and_the_next_one_waits(t
         assert go_on.wait(60)
         written.append(step)
 
-    with CheckpointWriter(MODEL, slow) as writer:
+    with CheckpointWriter(slow) as writer:
         writer.submit(checkpoint(tmp_path, 1))
         assert written == []
         (tmp_path / "metrics.jsonl").open("ab").write(b"of a later step\n")
@@ -58,16 +60,14 @@ def test_a_checkpoint_appears_whole(tmp_path):
     def look(step, folder):
         seen.append(sorted(p.name for p in folder.parent.iterdir()))
 
-    with CheckpointWriter(MODEL, look, asynchronous=False) as writer:
+    with CheckpointWriter(look, asynchronous=False) as writer:
         writer.submit(checkpoint(tmp_path, 1))
         assert seen == [["checkpoint-1", "metrics.jsonl"]]
 
 
 def loop(written, given, *, asynchronous=True, error=None):
     """Hand over a checkpoint; then stop with an error, or go on until the writer has one."""
-    with CheckpointWriter(
-        MODEL, lambda *args: written.append(args), asynchronous=asynchronous
-    ) as w:
+    with CheckpointWriter(lambda *args: written.append(args), asynchronous=asynchronous) as w:
         w.submit(given)
         if error:
             raise error
