@@ -49,11 +49,12 @@ def engine_for(model_config: Any, train: dict[str, Any], seed: int) -> tuple[Any
 
 
 def step(layers: int, train: dict[str, Any]) -> dict[str, Any]:
-    """Take two steps; the second one has all memory mapped."""
+    """Take two steps, the second of which has all memory mapped, and write the state to disk."""
     import torch
 
     from openseek.config.model import ModelConfig
     from openseek.model import count_parameters, update_router_biases
+    from openseek.training.state import save_state
 
     shape: dict[str, Any] = {"preset": "openseek-small-v1", "activation_checkpointing": True}
     shape["mtp"] = {"depth": 0}  # the published size has none
@@ -72,10 +73,15 @@ def step(layers: int, train: dict[str, Any]) -> dict[str, Any]:
         seconds.append(round(time.perf_counter() - begin, 2))
         losses.append(float(out.loss.detach()))
         assert updated, "the gradient was not finite"
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        save_state(engine, config, Path(folder), rank=0)
+        written = sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())
+    save_s = round(time.perf_counter() - begin, 2)
     total, active = count_parameters(config)
     return {
         "layers": config.num_hidden_layers, "total": total, "active": active,
-        "step_s": seconds, "loss": losses,
+        "step_s": seconds, "loss": losses, "save_s": save_s, "state_bytes": written,
     }  # fmt: skip
 
 
