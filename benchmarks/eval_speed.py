@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from harness import PEERS, ROOT, Contender, Json, Row, Usage, run
+from harness import PEERS, ROOT, Contender, Json, Row, Usage, peer, run
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 TASKS = ("hellaswag", "arc_easy", "mmlu")
@@ -85,21 +85,9 @@ def real_items(downloads: Path, task: str, n: int) -> list[tuple[str, Any]]:
 
 
 def contender(who: str, model: Path, items: Path, batch: int) -> Contender:
-    """Make the command line; a peer that is not installed here may be in `.venv-bench`."""
-    package = who.replace("-", "_")
-    python, missing = sys.executable, ""
-    if importlib.util.find_spec(package) is None:
-        python = str(PEERS)
-        found = (
-            PEERS.exists()
-            and not subprocess.run(
-                [PEERS, "-c", f"import {package}"], capture_output=True, check=False
-            ).returncode
-        )
-        missing = "" if found else f"{who} is not installed here or in {PEERS.parent.parent.name}"
-    program = str(PROGRAMS / "evaluate.py")
-    command = (python, "-W", "ignore", program, who, str(model), str(items), str(batch), "{out}")
-    return Contender(who, command, missing)
+    """Make the command line."""
+    args = (who, str(model), str(items), str(batch), "{out}")
+    return peer(who, PROGRAMS / "evaluate.py", *args, package=who.replace("-", "_"))
 
 
 def _compare(name: str, model: Path, given: argparse.Namespace, work: Path) -> list[Row]:

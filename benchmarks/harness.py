@@ -7,6 +7,7 @@ may be a JSON object, which the comparison looks at (documents kept, pairs found
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import statistics
 import subprocess
@@ -94,22 +95,24 @@ class Row:
 
 
 def peer(name: str, script: Path, *args: str, package: str) -> Contender:
-    """Make the contender that runs `script` with the peers' interpreter.
+    """Make the contender that runs `script` with an interpreter that has the peer.
 
     Args:
         name: How it is called in the table.
         script: Program.
         *args: Its arguments.
-        package: Module that must be there, else the contender is named as missing.
+        package: Module that must be here or in the peers' environment, else the contender is named
+            as missing.
     """
-    missing = ""
+    top = package.split(".")[0]
+    if importlib.util.find_spec(top) is not None:
+        return Contender(name, (sys.executable, "-W", "ignore", str(script), *args))
+    missing, found = "", [PEERS, "-c", f"import {package}"]
     if not PEERS.exists():
-        missing = f"no {PEERS.parent.parent.name}: run `make bench`"
-    elif subprocess.run(
-        [PEERS, "-c", f"import {package}"], capture_output=True, check=False
-    ).returncode:
-        missing = f"{package} is not installed in {PEERS.parent.parent.name}"
-    return Contender(name, (str(PEERS), str(script), *args), missing)
+        missing = f"{package} is not here, and there is no {PEERS.parent.parent.name}: `make bench`"
+    elif subprocess.run(found, capture_output=True, check=False).returncode:
+        missing = f"{package} is neither here nor in {PEERS.parent.parent.name}"
+    return Contender(name, (str(PEERS), "-W", "ignore", str(script), *args), missing)
 
 
 def ours(script: Path, *args: str) -> Contender:

@@ -3,7 +3,8 @@
 2,000 requests at a concurrency of 64 to a server of our own that answers each after 50 ms
 (`synthesis_server.py`, a process of its own), so 1.5625 s is the least they can take. Ours asks
 as the step does (prompts, request cache on disk, answers parsed); the openai client and NeMo
-Curator's send and parse, bespoke curator keeps its answers too. Everybody runs in turns.
+Curator's send and parse, bespoke curator keeps its answers too. Bare sockets send prepared bytes
+and parse nothing: what is between them and the least is this machine's. Everybody runs in turns.
 """
 
 from __future__ import annotations
@@ -22,11 +23,17 @@ HERE = Path(__file__).resolve().parent
 PROGRAM = HERE / "programs" / "ask.py"
 SERVER = HERE / "synthesis_server.py"
 PEERS = {
+    "bare sockets": "asyncio",
     "openai": "openai",
     "bespoke curator": "bespokelabs.curator",
     "NeMo Curator": "nemo_curator.models.client",
 }
-NAMES = {"openai": "openai", "bespoke curator": "curator", "NeMo Curator": "nemo"}
+NAMES = {
+    "bare sockets": "bare",
+    "openai": "openai",
+    "bespoke curator": "curator",
+    "NeMo Curator": "nemo",
+}
 
 
 def measure(n: int, concurrency: int, delay_s: float, runs: int) -> list[harness.Row]:

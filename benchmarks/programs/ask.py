@@ -1,7 +1,7 @@
 """Ask a chat endpoint the same things: `ask.py CLIENT PORT REQUESTS CONCURRENCY`.
 
-CLIENT: openseek, openai, curator or nemo. The last line of stdout tells the seconds from the first
-request to the last answer (imports and clients are made before), the CPU seconds of that, the
+CLIENT: openseek, bare, openai, curator or nemo. The last line of stdout tells the seconds from the
+first request to the last answer (imports and clients are made before), the CPU seconds of that, the
 answers that hold the wanted text, and the growth of the resident memory over the second half.
 """
 
@@ -107,6 +107,59 @@ def openai(url: str, n: int, concurrency: int, watch: Watch) -> dict[str, Any]:
     return asyncio.run(_gathered(send, n, concurrency, watch))
 
 
+class Line(asyncio.Protocol):
+    """One connection of the bare client: a request, its whole answer, the next request."""
+
+    def __init__(self, waiting: list[bytes], answers: list[bytes], done: asyncio.Future[None]):
+        self.waiting, self.answers, self.done = waiting, answers, done
+        self.wanted = len(answers) + len(waiting)
+        self.buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first request."""
+        self.transport = transport
+        self.send()
+
+    def send(self) -> None:
+        """Send the next request, if there is one."""
+        if self.waiting:
+            self.transport.write(self.waiting.pop())  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes) -> None:
+        """Keep an answer when it is whole."""
+        self.buffer += data
+        head, found, body = self.buffer.partition(b"\r\n\r\n")
+        if found and len(body) == int(head.lower().rpartition(b"content-length:")[2]):
+            self.answers.append(body)
+            self.buffer = b""
+            self.send()
+            if len(self.answers) == self.wanted and not self.done.done():
+                self.done.set_result(None)
+
+
+def bare(url: str, n: int, concurrency: int, watch: Watch) -> dict[str, Any]:
+    """Send prepared bytes over sockets and read nothing but lengths: what no client can beat."""
+    host, port = url.split("//")[1].split("/")[0].split(":")
+    waiting = []
+    for text in texts(n):
+        body = json.dumps({"model": "tiny", "messages": messages(text)}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}"
+        waiting.append(f"{head}\r\n\r\n".encode() + body)
+
+    async def all_lines() -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        answers: list[bytes] = []
+        lines = [Line(waiting, answers, done) for _ in range(concurrency)]
+        watch.start()
+        for line in lines:
+            await loop.create_connection(lambda line=line: line, host, int(port))  # type: ignore[misc]
+        await done
+        return answers
+
+    return watch.end(sum(WANTED in answer.decode() for answer in asyncio.run(all_lines())))
+
+
 def nemo(url: str, n: int, concurrency: int, watch: Watch) -> dict[str, Any]:
     """Use NeMo Curator's client, which has a semaphore of its own."""
     from nemo_curator.models.client.llm_client import GenerationConfig
@@ -179,6 +232,8 @@ def curator(url: str, n: int, concurrency: int, watch: Watch) -> dict[str, Any]:
 if __name__ == "__main__":
     who, port, requests, at_once = sys.argv[1:]
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    run = {"openseek": openseek, "openai": openai, "curator": curator, "nemo": nemo}[who]
+    run = {"openseek": openseek, "bare": bare, "openai": openai, "curator": curator, "nemo": nemo}[
+        who
+    ]
     found = run(f"http://127.0.0.1:{port}/v1", int(requests), int(at_once), Watch())
     print(json.dumps(found))
