@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, create_model
+from pydantic import AfterValidator, BaseModel, Field, create_model
 
 from openseek.config.quality import DomainsConfig
 from openseek.quality.domains import GENERAL, label_domains
@@ -107,8 +107,9 @@ def topic_schema(names: tuple[str, ...]) -> type[Topic]:
             raise ValueError(f"{value[:60]!r} is none of {', '.join(names)}")
         return value
 
+    held = Field(json_schema_extra={"enum": [*names]})  # for servers that go by the schema
     return create_model(
-        "Topic", __base__=Topic, domain=(Annotated[str, AfterValidator(listed)], ...)
+        "Topic", __base__=Topic, domain=(Annotated[str, AfterValidator(listed), held], ...)
     )
 
 

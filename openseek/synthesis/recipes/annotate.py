@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from openseek.config.recipes import RecipeConfig
 from openseek.synthesis.recipes.knowledge_tags import MAX_POINTS, MAX_TOPICS, first_names
@@ -67,7 +67,7 @@ long_cot：若文中有前后相承的论证、推导、证明或多步解释，
 class Annotated(BaseModel):
     """The answer's shape."""
 
-    field: str = "other"
+    field: str = Field("other", json_schema_extra={"enum": [*_FIELDS]})
     topics: list[Text] = []
     key_points: list[Text] = []
     simple_qa: bool

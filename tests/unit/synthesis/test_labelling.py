@@ -27,6 +27,7 @@ from openseek.synthesis import labelling
 from openseek.synthesis.grading import Grade, grade_prompt
 from openseek.synthesis.labelling import draw, label
 from openseek.synthesis.teacher import parse
+from openseek.synthesis.teachers.wire import strict_schema
 from openseek.synthesis.topics import GLOSSES, domain_prompt, topic_schema
 
 LIST = "\n".join(f"item {n}" for n in range(40))
@@ -175,6 +176,8 @@ class TestDomainPrompt:
         with pytest.raises(ValueError, match=r"domain|JSON"):
             parse(answer, shape)
         assert parse('```{"domain": "law"}```', shape).domain == "law"
+        sent = strict_schema(shape.model_json_schema())
+        assert sent["properties"]["domain"] == {"type": "string", "enum": ["law", "general"]}
 
     def test_impossible_lists_say_how_to_mend_them(self) -> None:
         with pytest.raises(ValidationError, match="add `domain` to prompts"):
