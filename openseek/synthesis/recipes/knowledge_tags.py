@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from openseek.config.recipes import RecipeConfig
-from openseek.synthesis.recipes.wording import Text, need, prompt
+from openseek.synthesis.recipes.wording import need, prompt
 from openseek.synthesis.rows import Row, SourceDocument
 from openseek.synthesis.teacher import Asker
 
@@ -56,8 +56,8 @@ FIELDS = {
 class Tags(BaseModel):
     """The answer's shape."""
 
-    topics: list[Text] = Field(min_length=1)
-    key_points: list[Text] = Field(min_length=1)
+    topics: list[str]
+    key_points: list[str]
 
 
 def first_names(names: list[str], most: int) -> list[str]:

@@ -31,8 +31,8 @@ _Text = Annotated[str, Field(min_length=1)]
 class Marker(BaseModel):
     """The first and last words of a segment, copied from the document."""
 
-    start: _Text
-    end: _Text
+    start: str
+    end: str
 
 
 class Segments(BaseModel):
@@ -50,7 +50,7 @@ class Thought(BaseModel):
 class Chain(BaseModel):
     """Answer to `chain`."""
 
-    steps: list[_Text]
+    steps: list[str]
     conclusion: _Text
 
 
@@ -181,7 +181,7 @@ async def run(document: SourceDocument, asker: Asker, config: RecipeConfig) -> l
     ask = _prompt("chain", lang, _CHAIN, Chain, thoughts=noted)
     steps = (min(3, len(thoughts)), 2 * len(thoughts))  # room for what bridges the gaps
     chain = await asker.ask(replace(ask, items=steps), Chain)
-    row = Row("", chain.conclusion.strip(), tuple(s.strip() for s in chain.steps))
+    row = Row("", chain.conclusion.strip(), tuple(s.strip() for s in chain.steps if s.strip()))
     told = f"{row.reasoning}\n\n{row.answer}"
     query = await asker.ask(_prompt("query", lang, _QUERY, Query, chain=told), Query)
     extra: dict[str, object] = {

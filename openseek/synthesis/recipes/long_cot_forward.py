@@ -12,7 +12,7 @@ import re
 
 from openseek.config.recipes import RecipeConfig
 from openseek.synthesis.recipes.agreement import agrees
-from openseek.synthesis.recipes.wording import need, prompt, split_answer, steps_of
+from openseek.synthesis.recipes.wording import need, plain, prompt, split_answer, steps_of
 from openseek.synthesis.rows import Row, SourceDocument
 from openseek.synthesis.teacher import Asker, RowFailure
 
@@ -47,6 +47,24 @@ Answer: the answer in one to four sentences""",
 
 答案：用一到四句话作答""",
 }
+_CLOSE = {
+    "en": """Question: {query}
+
+Your reasoning:
+<<<
+{reasoning}
+>>>
+
+Give the answer that this reasoning leads to, in one to four sentences, and nothing else.""",
+    "zh": """问题：{query}
+
+你的推理：
+<<<
+{reasoning}
+>>>
+
+请用一到四句话给出由此得到的答案，不要写其他内容。""",
+}
 _DRAFT = re.compile(
     r"\b(?:the|these|those|my|your|given|provided|above|supplied|original|initial)\s+"
     r"(?:\w+\s+)?(?:notes?|drafts?|hints?|(?:chain|reasoning)\s+(?:above|provided|given))\b|"
@@ -65,6 +83,8 @@ def without_draft(text: str) -> str:
 async def run(source: SourceDocument, asker: Asker, config: RecipeConfig) -> list[Row]:
     """Rewrite one row's reasoning and compare the answers.
 
+    Reasoning that ends without an answer gets one more request, for the answer alone.
+
     Raises:
         RowFailure: no_answer, no_reasoning, or `disagrees`: the answer is not the document's.
     """
@@ -76,9 +96,16 @@ async def run(source: SourceDocument, asker: Asker, config: RecipeConfig) -> lis
         f"{NAME}/rewrite", source.lang, VERSION, _SYSTEM, _USER, query=earlier.query, draft=draft
     )
     reasoning, answer = split_answer(await asker.say(ask))
-    answer = need(without_draft(answer), "no_answer")
     steps = tuple(s for s in map(without_draft, steps_of(reasoning)) if s)
     need("".join(steps), "no_reasoning")
+    if not answer:
+        close = prompt(
+            f"{NAME}/close", source.lang, VERSION, _SYSTEM, _CLOSE,
+            query=earlier.query, reasoning="\n".join(steps),
+        )  # fmt: skip
+        told = await asker.say(close)
+        answer = split_answer(told)[1] or plain(told)
+    answer = need(without_draft(answer), "no_answer")
     query, lang = earlier.query, source.lang
     if not await agrees(query, answer, earlier.answer, lang, asker, config, NAME):
         raise RowFailure("disagrees", "the answer is not the document's")

@@ -75,14 +75,24 @@ class TestForward:
     @pytest.mark.parametrize(
         ("said", "found"),
         [
-            ("I do not know.", "no_answer"), ("", "no_answer"),
+            ("I do not know.", "no_answer"), ("", "no_reasoning"),
             (f"Answer: {ANSWER['en']}", "no_reasoning"),
             (f"The draft says so.\nAnswer: {ANSWER['en']}", "no_reasoning"),
         ],
     )  # fmt: skip
     def test_what_cannot_be_used_has_a_reason(self, said: str, found: str) -> None:
-        teacher = Script({"long_cot_forward/rewrite": said})
+        teacher = Script({"long_cot_forward/rewrite": said, "long_cot_forward/close": ""})
         assert reason("long_cot_forward", after_backward(), teacher) == found
+
+    def test_an_answer_that_is_not_marked_is_asked_for(self) -> None:
+        said = {
+            "long_cot_forward/rewrite": THOUGHT["en"], "long_cot_forward/close": ANSWER["en"]
+        }  # fmt: skip
+        teacher = Script(said)
+        (row,) = run("long_cot_forward", after_backward(), teacher)
+        assert row.answer == ANSWER["en"]
+        assert len(row.steps) == 3
+        assert teacher.kinds() == ["long_cot_forward/rewrite", "long_cot_forward/close"]
 
     def test_private_reasoning_counts_as_reasoning(self) -> None:
         text = f"<think>{THOUGHT['en']}</think>\n**Answer:** {ANSWER['en']}"
