@@ -136,7 +136,7 @@ class RequestCache:
         """Keep what came of requests; the first answer of each stays."""
         with self._transaction("BEGIN IMMEDIATE") as db:
             db.executemany(_PUT, [(e.key, e.line, e.refused, 0) for e in entries])
-        self._fresh_bytes += sum(len(e.line) for e in entries)
+            self._fresh_bytes += sum(len(e.line) for e in entries)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
@@ -145,10 +145,10 @@ class RequestCache:
             self._db.execute(begin)
             try:
                 yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
     @property
     def due(self) -> bool:
