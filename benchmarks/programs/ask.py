@@ -125,11 +125,18 @@ class Line(asyncio.Protocol):
         if self.waiting:
             self.transport.write(self.waiting.pop())  # type: ignore[attr-defined]
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give up where the server does before all is answered."""
+        if not self.done.done() and len(self.answers) < self.wanted:
+            self.done.set_exception(exc or ConnectionError("the server closed a connection"))
+
     def data_received(self, data: bytes) -> None:
         """Keep an answer when it is whole."""
         self.buffer += data
         head, found, body = self.buffer.partition(b"\r\n\r\n")
-        if found and len(body) == int(head.lower().rpartition(b"content-length:")[2]):
+        if found and len(body) == int(
+            head.lower().rpartition(b"content-length:")[2].split(b"\r\n")[0]
+        ):
             self.answers.append(body)
             self.buffer = b""
             self.send()

@@ -21,7 +21,7 @@ def _checked(url: str) -> str:
 
 _OURS = {
     "model", "messages", "temperature", "top_p", "max_tokens", "stop", "seed", "response_format",
-    "stream", "n",
+    "stream", "n", "best_of", "max_completion_tokens",
 }  # fmt: skip
 
 

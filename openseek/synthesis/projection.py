@@ -19,6 +19,7 @@ from openseek.config.recipes import NEEDS
 from openseek.config.synthesis import RecipeConfig, SynthesisConfig
 from openseek.config.teachers import TeacherConfig
 from openseek.corpus.shards import iter_batches
+from openseek.synthesis.knowledge.seeds import fitting_seeds
 from openseek.synthesis.prices import price_of
 
 CHARS_PER_TOKEN = {"en": 4.0, "zh": 1.6}
@@ -112,7 +113,9 @@ def _needs(
     for recipe in config.recipes:
         sample = _sample(documents, recipe.categories, recipe.min_chars, recipe.read_chars)
         there = sample.documents if sample.looked_at else recipe.max_documents
-        if recipe.name in SAMPLED:
+        if recipe.name == "knowledge_tags":
+            there = len(fitting_seeds(recipe, config.knowledge))
+        elif recipe.name in SAMPLED:
             there = recipe.max_documents
         elif recipe.name in NEEDS and not recipe.rows_from:
             there = given.get(NEEDS[recipe.name], there)  # at most a row of each document
@@ -120,8 +123,8 @@ def _needs(
         yield n, sample.mean_tokens, needed(recipe, sample.mean_tokens), sample.looked_at
 
 
-SAMPLED = ("knowledge_tags", "key_points", "rl_math", "rl_code", "rl_commonsense")
-"""Recipes that are given seeds or samples of knowledge, and no documents."""
+SAMPLED = ("key_points", "rl_math", "rl_code", "rl_commonsense")
+"""Recipes that are given samples of knowledge, and no documents."""
 
 
 def needed(recipe: RecipeConfig, tokens: float) -> Need:

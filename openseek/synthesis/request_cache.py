@@ -5,9 +5,10 @@ killed run loses only what was in flight. From there the answers go in segments,
 whole or not at all, to a folder or an fsspec URL which all machines, runs and configurations share.
 What others put there is read into the journal when a cache is opened.
 
-The key is a digest of all that an answer depends on: model, sampling, messages, kind and version of
-the prompt. Answers and permanent refusals are kept, faults that may pass never; neither prompts
-nor the endpoint's key or address are. `{root}/segments/{digest}.jsonl.gz` has a line an answer.
+The key is a digest of all that an answer depends on: model, sampling, further fields of a request,
+messages, kind and version of the prompt, and the schema that it is held to. Answers and permanent
+refusals are kept, faults that may pass never; neither prompts nor the endpoint's key or address
+are. `{root}/segments/{digest}.jsonl.gz` has a line an answer.
 """
 
 from __future__ import annotations
@@ -249,7 +250,7 @@ def request_key(teacher: Mapping[str, Any], prompt: Prompt, messages: tuple[Mess
         "schema": None if schema is None else _schema(schema),
         "messages": list(messages),
     }
-    if prompt.items != (0, 0):
+    if prompt.items != (0, 0) and schema is not None and teacher["structured"] != "json_object":
         body["items"] = list(prompt.items)
     text = json.dumps(body, ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -93,7 +93,7 @@ def _pieces_of(
             return draw_rows(FolderFiles(recipe.rows_from), recipe, config, ctx.seed, first)
         return _after(ctx, recipe, gives.split(":")[1], work, first)
     if gives == "seeds":
-        count = len(_seeds_for(recipe, config))
+        count = len(seeds.fitting_seeds(recipe, config.knowledge))
     else:
         _groups_for(recipe, ctx.config, ctx.out, lambda: _knowledge(ctx, work))
         count = recipe.max_documents
@@ -126,7 +126,7 @@ def load_sources(
         outcomes = read_answers(_file(out, out.shards()[work.of]))
         return _usable(outcomes)[span]
     if gives == "seeds":
-        return [seed.source() for seed in _seeds_for(work.recipe, config)[span]]
+        return [seed.source() for seed in seeds.fitting_seeds(work.recipe, config.knowledge)[span]]
     if gives.startswith("knowledge"):
         groups = _groups_for(work.recipe, config, out, lambda: out.shards()[KNOWLEDGE])
         points = config.knowledge.key_points
@@ -153,11 +153,6 @@ def _usable(outcomes: Iterable[Outcome]) -> list[SourceDocument]:
         for row, reason in o.rows
         if not reason
     ]
-
-
-def _seeds_for(recipe: RecipeConfig, config: SynthesisConfig) -> list[seeds.Seed]:
-    found = seeds.load_seeds(config.knowledge)
-    return [s for s in found if s.field in recipe.fields and s.lang in recipe.languages]
 
 
 def _groups_for(

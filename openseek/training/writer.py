@@ -105,4 +105,7 @@ class CheckpointWriter:
                 mend="Make room there, or choose another place (the store's scratch, or "
                 "runtime.launch.folder); started again, training goes on from the last checkpoint.",
             ) from error
+        except BaseException:  # a rank is lost while the state is gathered
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
         self._written(step, folder)

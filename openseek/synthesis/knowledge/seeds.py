@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from openseek.config.recipes import KnowledgeConfig, SubjectField
+from openseek.config.recipes import KnowledgeConfig, RecipeConfig, SubjectField
 from openseek.errors import ConfigError, DataError
 from openseek.synthesis.rows import SourceDocument
 
@@ -86,3 +86,9 @@ def _read(line: str, path: Path, number: int) -> Seed:
             mend='Each line needs at least {"id", "field": "math|code|commonsense", "lang": '
             '"en|zh", "problem"}.',
         ) from error  # fmt: skip
+
+
+def fitting_seeds(recipe: RecipeConfig, config: KnowledgeConfig) -> list[Seed]:
+    """Read the seed problems of a recipe's fields and languages; raises as `load_seeds` does."""
+    found = load_seeds(config)
+    return [s for s in found if s.field in recipe.fields and s.lang in recipe.languages]

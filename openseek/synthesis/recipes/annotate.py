@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from openseek.config.recipes import RecipeConfig
 from openseek.synthesis.recipes.knowledge_tags import MAX_POINTS, MAX_TOPICS, first_names
-from openseek.synthesis.recipes.wording import prompt
+from openseek.synthesis.recipes.wording import Texts, prompt
 from openseek.synthesis.rows import Row, SourceDocument
 from openseek.synthesis.teacher import Asker
 
@@ -68,8 +68,8 @@ class Annotated(BaseModel):
     """The answer's shape."""
 
     field: str = Field("other", json_schema_extra={"enum": [*_FIELDS]})
-    topics: list[str] = []
-    key_points: list[str] = []
+    topics: Texts = []
+    key_points: Texts = []
     simple_qa: bool
     long_cot: bool
 

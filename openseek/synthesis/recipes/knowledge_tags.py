@@ -7,11 +7,12 @@ and counted they become knowledge.json, which key_points and the RL recipes draw
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from openseek.config.recipes import RecipeConfig
-from openseek.synthesis.recipes.wording import need, prompt
+from openseek.synthesis.recipes.wording import Texts, need, prompt
 from openseek.synthesis.rows import Row, SourceDocument
 from openseek.synthesis.teacher import Asker
 
@@ -56,8 +57,8 @@ FIELDS = {
 class Tags(BaseModel):
     """The answer's shape."""
 
-    topics: list[str]
-    key_points: list[str]
+    topics: Annotated[Texts, Field(min_length=1)]
+    key_points: Annotated[Texts, Field(min_length=1)]
 
 
 def first_names(names: list[str], most: int) -> list[str]:

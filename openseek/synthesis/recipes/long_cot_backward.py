@@ -18,6 +18,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from openseek.config.synthesis import RecipeConfig
+from openseek.synthesis.recipes.wording import Texts
 from openseek.synthesis.rows import Row, SourceDocument
 from openseek.synthesis.teacher import Asker, Message, Prompt, RowFailure
 
@@ -50,7 +51,7 @@ class Thought(BaseModel):
 class Chain(BaseModel):
     """Answer to `chain`."""
 
-    steps: list[str]
+    steps: Texts
     conclusion: _Text
 
 
@@ -181,7 +182,7 @@ async def run(document: SourceDocument, asker: Asker, config: RecipeConfig) -> l
     ask = _prompt("chain", lang, _CHAIN, Chain, thoughts=noted)
     steps = (min(3, len(thoughts)), 2 * len(thoughts))  # room for what bridges the gaps
     chain = await asker.ask(replace(ask, items=steps), Chain)
-    row = Row("", chain.conclusion.strip(), tuple(s.strip() for s in chain.steps if s.strip()))
+    row = Row("", chain.conclusion.strip(), tuple(s.strip() for s in chain.steps))
     told = f"{row.reasoning}\n\n{row.answer}"
     query = await asker.ask(_prompt("query", lang, _QUERY, Query, chain=told), Query)
     extra: dict[str, object] = {

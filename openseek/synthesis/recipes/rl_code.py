@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from openseek.config.recipes import RecipeConfig
 from openseek.synthesis.recipes import problems
-from openseek.synthesis.recipes.wording import Text, need, plain, prompt
+from openseek.synthesis.recipes.wording import Text, Texts, need, plain, prompt
 from openseek.synthesis.rows import Row, SourceDocument
 from openseek.synthesis.teacher import Asker, RowFailure
 
@@ -61,7 +61,7 @@ class Task(BaseModel):
     task: Text
     name: Text
     solution: Text
-    tests: Annotated[list[Text], Field(min_length=1)]
+    tests: Annotated[Texts, Field(min_length=1)]
 
 
 def check_solution(code: str, name: str) -> None:

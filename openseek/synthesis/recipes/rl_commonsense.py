@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from openseek.config.recipes import RecipeConfig
 from openseek.synthesis.recipes import problems
-from openseek.synthesis.recipes.wording import Text, need, prompt, short
+from openseek.synthesis.recipes.wording import Text, Texts, need, prompt, short
 from openseek.synthesis.rows import Row, SourceDocument
 from openseek.synthesis.teacher import Asker, RowFailure
 
@@ -56,7 +56,7 @@ class Question(BaseModel):
 
     question: Text
     right: Text
-    wrong: Annotated[list[Text], Field(min_length=3)]
+    wrong: Annotated[Texts, Field(min_length=3)]
 
 
 def ballot(answer: str) -> str:

@@ -7,11 +7,12 @@ for a judge, as no rule can tell good writing.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from openseek.config.recipes import RecipeConfig
-from openseek.synthesis.recipes.wording import Text, need, plain, prompt
+from openseek.synthesis.recipes.wording import Text, Texts, need, plain, prompt
 from openseek.synthesis.rows import Row, SourceDocument
 from openseek.synthesis.teacher import Asker
 
@@ -54,20 +55,19 @@ class Task(BaseModel):
     """The answer's shape."""
 
     task: Text
-    criteria: list[str]
+    criteria: Annotated[Texts, Field(min_length=1)]
 
 
 async def run(source: SourceDocument, asker: Asker, config: RecipeConfig) -> list[Row]:
     """Set one task and write to it.
 
     Raises:
-        RowFailure: no_task, no_criteria, no_text, or the answer has no valid shape.
+        RowFailure: no_task, no_text, or the answer has no valid shape.
     """
     ask = prompt(f"{NAME}/set", source.lang, VERSION, _SYSTEM, _USER, Task, document=source.text)
     task = await asker.ask(replace(ask, items=(3, 6)), Task)
     query = need(task.task, "no_task")
     criteria = list(dict.fromkeys(c.strip() for c in task.criteria if c.strip()))[:6]
-    need("".join(criteria), "no_criteria")
     write = prompt(f"{NAME}/write", source.lang, VERSION, _WRITER, _WRITE, task=query)
     text = need(plain(await asker.say(write)), "no_text")
     return [Row(query, text, (), {"criteria": criteria}, kind="rl")]

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from openseek.synthesis.teacher import Message, Prompt, RowFailure
 
 Text = Annotated[str, Field(min_length=1)]
 """Text of at least one character."""
+
+
+def _without_blanks(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    return [item for item in value if not isinstance(item, str) or item.strip()]
+
+
+Texts = Annotated[list[Text], BeforeValidator(_without_blanks)]
+"""Texts of which small models leave some blank; those are left out."""
 
 _THINK = re.compile(r"<think>(.*?)(?:</think>|\Z)", re.S)
 _FENCE = re.compile(r"^```[\w-]*\n(.*?)\n?```\s*$", re.S)

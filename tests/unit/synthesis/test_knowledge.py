@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recipes_small import Script, run
+from recipes_small import Script, reason, run
 
 from openseek.config.recipes import KnowledgeConfig, RecipeConfig
 from openseek.errors import ConfigError, DataError
@@ -57,6 +57,15 @@ class TestSeeds:
         assert row.kind == "tags"
         assert row.extra["topics"] == ["rates", "work"]
         assert OWN[0].problem in teacher.asked[0].messages[1]["content"]
+
+    def test_blank_names_are_left_out_and_none_at_all_is_no_answer(self) -> None:
+        tags = {"topics": ["", "rates"], "key_points": ["rates add up", " "]}
+        (row,) = run("knowledge_tags", OWN[0].source(), Script({"knowledge_tags/tag": tags}))
+        assert (row.extra["topics"], row.extra["key_points"]) == (["rates"], ["rates add up"])
+        for left in ([], [""]):  # else they would take the place of the seed's own
+            nothing = Script({"knowledge_tags/tag": tags | {"key_points": left}})
+            assert reason("knowledge_tags", OWN[0].source(), nothing) == "schema"
+            assert len(nothing.asked) == 2  # with a repair turn
 
 
 class TestMerging:

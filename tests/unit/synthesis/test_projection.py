@@ -7,8 +7,9 @@ import pytest
 from test_synthesis_step import documents
 
 from openseek.config.labelling import LabellingConfig
-from openseek.config.recipes import RecipeName
+from openseek.config.recipes import KnowledgeConfig, RecipeName
 from openseek.config.synthesis import RecipeConfig, SynthesisConfig
+from openseek.synthesis.knowledge.seeds import fitting_seeds
 from openseek.synthesis.projection import needed, project
 
 TEACHER = {"kind": "openai", "model": "m", "base_url": "https://x.io/v1"}
@@ -47,6 +48,8 @@ def test_requests_follow_the_options_and_what_a_recipe_is_given(tmp_path: Path) 
     two = RecipeConfig(name="rephrase", kinds=("wiki", "distill"), max_documents=3)
     assert requests(two) == 6
     assert requests(RecipeConfig(name="key_points", solutions=4, max_documents=100)) == 600
+    mathematics = RecipeConfig(name="knowledge_tags", fields=("math",), languages=("en",))
+    assert requests(mathematics) == len(fitting_seeds(mathematics, KnowledgeConfig())) > 2
     backward = RecipeConfig(name="long_cot_backward", max_items=4, max_documents=2)
     forward = RecipeConfig(name="long_cot_forward", ask_agreement=False)
     assert requests(backward) == 2 * 7

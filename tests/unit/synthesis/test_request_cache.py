@@ -159,13 +159,19 @@ class TestKey:
         other = ({"role": "user", "content": "How?"},)
         changed = [
             key(), key(model="n"), key(temperature=0.1), key(top_p=0.5), key(max_tokens=99),
-            key(extra={"min_p": 0.1}), key(replace(PROMPT, items=(1, 2))),
+            key(extra={"min_p": 0.1}),
+            key(replace(PROMPT, schema=Shape, items=(1, 2)), structured="json_schema"),
             key(kind="transformers"), key(replace(PROMPT, version=2)),
             key(replace(PROMPT, kind="qa/other")), key(replace(PROMPT, sample=1)),
             key(replace(PROMPT, stop=("\n",))), key(replace(PROMPT, messages=other)),
             key(replace(PROMPT, schema=Shape), structured="json_schema"),
         ]  # fmt: skip
         assert len(set(changed)) == len(changed)
+        bounded = replace(PROMPT, items=(1, 2))
+        assert key(bounded) == key()  # nothing of them is sent
+        assert key(replace(bounded, schema=Shape), structured="json_object") == key(
+            replace(PROMPT, schema=Shape), structured="json_object"
+        )
 
     def test_where_it_is_answered_is_not(self) -> None:
         elsewhere = TEACHER.model_copy(
